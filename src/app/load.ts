@@ -1,0 +1,222 @@
+/**
+ * From an app spec to an App: find the file, import it, pick the export, see what kind of handler it is.
+ *
+ * Every pool thread loads the app for itself, so nothing here needs the main thread, the process's working
+ * directory (threads cannot chdir; cwd is an argument) or any state between calls. Each step has its own error
+ * code and says the absolute path and the exports found: APP_NOT_FOUND, APP_IMPORT (the user's code threw; it is
+ * the cause, with its stack), APP_EXPORT (no such export), APP_NOT_HANDLER. All carry gunicorn's exit status 4.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, relative, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { APP_LOAD_ERROR, TunicornError } from '../errors.js';
+import { classify, describe, isHandler, KINDS } from './classify.js';
+import { type AppSpec, parseSpec } from './spec.js';
+import type { App } from './types.js';
+
+const EXTENSIONS = ['.js', '.mjs', '.cjs', '.ts', '.mts', '.cts'];
+/** Looked for in this order where the spec names no export. */
+const USUAL_NAMES = ['app', 'handler'];
+
+type Bag = Record<string, unknown>;
+
+/** Loads the app that spec names, relative to cwd. Throws a TunicornError with exit code APP_LOAD_ERROR. */
+export async function loadApp(spec: string, options: { cwd: string }): Promise<App> {
+  const { file, parsed } = locate(spec, options.cwd);
+  const module = await importModule(file);
+  const found = pickExport(module, parsed, file);
+  let value = found.value;
+  if (parsed.args !== null) {
+    if (typeof value !== 'function') {
+      throw loadError(
+        'EXPORT',
+        `${found.name} in ${file} is ${describe(value)}, not a factory. ${listExports(module)}`,
+      );
+    }
+    try {
+      value = await (value as (...args: unknown[]) => unknown).apply(found.owner, parsed.args);
+    } catch (err) {
+      throw loadError('IMPORT', `${found.name}(...) in ${file} failed: ${summary(err)}`, err);
+    }
+  } else if (!isHandler(value) && isThenable(value)) {
+    try {
+      value = await value;
+    } catch (err) {
+      throw loadError('IMPORT', `${found.name} in ${file} is a promise that rejected: ${summary(err)}`, err);
+    }
+  }
+  const name = parsed.args === null ? found.name : `${found.name}()`;
+  try {
+    const app = await classify(value, `${relative(options.cwd, file) || file}:${name}`);
+    if (app !== null) return app;
+  } catch (err) {
+    throw loadError('IMPORT', `${name} in ${file} failed to start: ${summary(err)}`, err);
+  }
+  throw loadError(
+    'NOT_HANDLER',
+    `${name} in ${file} is ${describe(value)}, not a handler. Accepted: ${KINDS}. ${listExports(module)}`,
+  );
+}
+
+/** The file a spec means. A file that exists under the whole spec wins over a reading of its colons. */
+function locate(spec: string, cwd: string): { file: string; parsed: AppSpec } {
+  const whole = resolve(cwd, spec);
+  if (isFile(whole)) return { file: whole, parsed: { module: spec, path: [], args: null } };
+  const parsed = parseSpec(spec);
+  const file = findModule(parsed.module, cwd);
+  if (file !== null) return { file, parsed };
+  const base = resolve(cwd, parsed.module);
+  throw loadError(
+    'NOT_FOUND',
+    `No app at ${base}: tried the file itself, ${EXTENSIONS.join(', ')} after it, a directory with an index or a ` +
+      `package.json, and a package named ${JSON.stringify(parsed.module)}.`,
+  );
+}
+
+function findModule(name: string, cwd: string): string | null {
+  const base = resolve(cwd, name);
+  if (isFile(base)) return base;
+  for (const extension of EXTENSIONS) {
+    if (isFile(base + extension)) return base + extension;
+  }
+  const require = createRequire(join(cwd, 'tunicorn.js'));
+  if (existsSync(base)) {
+    const main = tryResolve(require, base);
+    if (main !== null) return main;
+    for (const extension of EXTENSIONS) {
+      if (isFile(join(base, `index${extension}`))) return join(base, `index${extension}`);
+    }
+  }
+  if (name.startsWith('.') || name.startsWith('/')) return null;
+  const found = tryResolve(require, name);
+  // A builtin such as `http` resolves to its bare name: never an app.
+  return found?.startsWith('/') ? found : null;
+}
+
+function tryResolve(require: NodeJS.Require, name: string): string | null {
+  try {
+    return require.resolve(name);
+  } catch {
+    return null;
+  }
+}
+
+function isFile(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
+}
+
+async function importModule(file: string): Promise<Bag> {
+  try {
+    return (await import(pathToFileURL(file).href)) as Bag;
+  } catch (err) {
+    const code = (err as { code?: unknown } | null)?.code;
+    let hint = '';
+    if (code === 'ERR_UNKNOWN_FILE_EXTENSION' && /\.[mc]?ts$/.test(file)) {
+      hint = ` (Node ${process.version} cannot load TypeScript by itself: compile it, or use Node >= 22.18)`;
+    } else if (err instanceof SyntaxError) {
+      hint = syntaxErrorPlace(file);
+    }
+    throw loadError('IMPORT', `Cannot load ${file}: ${summary(err)}${hint}`, err);
+  }
+}
+
+/** import() keeps the line of a syntax error to itself; `node --check` prints it first. Empty where that finds none. */
+function syntaxErrorPlace(file: string): string {
+  const check = spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 5000 });
+  const place = check.status === 0 ? undefined : /^.+:\d+$/m.exec(check.stderr ?? '')?.[0];
+  return place === undefined ? '' : ` (${place})`;
+}
+
+interface Found {
+  name: string;
+  value: unknown;
+  /** What the value was read from: a factory that is a method is called on it. */
+  owner: unknown;
+}
+
+function pickExport(module: Bag, spec: AppSpec, file: string): Found {
+  return spec.path.length === 0 ? pickUsual(module, file) : pickNamed(module, spec.path, file);
+}
+
+/**
+ * The places where an export may be: the module itself, its default (which is module.exports for CommonJS), and the
+ * default of that (ES modules compiled to CommonJS).
+ */
+function layers(module: Bag): Bag[] {
+  const found = [module];
+  for (let next: unknown = module.default; found.length < 3 && isObject(next); next = next.default) found.push(next);
+  return found;
+}
+
+function pickNamed(module: Bag, path: string[], file: string): Found {
+  const name = path.join('.');
+  for (const layer of layers(module)) {
+    let owner: unknown;
+    let value: unknown = layer;
+    for (const part of path) {
+      owner = value;
+      value = isObject(value) ? value[part] : undefined;
+    }
+    if (value !== undefined) return { name, value, owner: owner === module ? undefined : owner };
+  }
+  throw loadError('EXPORT', `${file} has no export ${name}. ${listExports(module)}`);
+}
+
+function pickUsual(module: Bag, file: string): Found {
+  const places = layers(module);
+  const defaults = places.slice(1);
+  // default, and the default inside it where the outer one is only a wrapper.
+  for (const value of defaults) if (isHandler(value)) return { name: 'default', value, owner: undefined };
+  for (const layer of places) {
+    for (const name of USUAL_NAMES) {
+      const value = layer[name];
+      if (isHandler(value)) return { name, value, owner: undefined };
+    }
+  }
+  if (typeof module.fetch === 'function') return { name: 'fetch', value: module, owner: undefined };
+  // Nothing is a handler: take what was most likely meant, so that the error can say what it is.
+  const names = new Set(['default', ...USUAL_NAMES]);
+  for (const layer of places) {
+    for (const name of names) {
+      const value = layer[name];
+      if (value !== undefined && !(isPlainObject(value) && Object.keys(value).length === 0))
+        return { name, value, owner: undefined };
+    }
+  }
+  throw loadError('EXPORT', `${file} exports neither default, app, handler nor fetch. ${listExports(module)}`);
+}
+
+/** What module.exports is unless assigned: its names are exports too. */
+function isPlainObject(value: unknown): value is Bag {
+  return isObject(value) && Object.getPrototypeOf(value) === Object.prototype;
+}
+
+function listExports(module: Bag): string {
+  const found = new Map<string, unknown>();
+  for (const layer of layers(module).filter((bag) => bag === module || isPlainObject(bag))) {
+    for (const name of Object.keys(layer)) {
+      if (name !== 'module.exports' && name !== '__esModule' && !found.has(name)) found.set(name, layer[name]);
+    }
+  }
+  if (found.size === 0) return 'It exports nothing.';
+  const shown = [...found].slice(0, 20).map(([name, value]) => `${name} (${describe(value)})`);
+  return `Exports found: ${shown.join(', ')}${found.size > 20 ? ', ...' : ''}.`;
+}
+
+function isObject(value: unknown): value is Bag {
+  return (typeof value === 'object' && value !== null) || typeof value === 'function';
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return isObject(value) && typeof value.then === 'function';
+}
+
+function summary(err: unknown): string {
+  return err instanceof Error ? `${err.name}: ${err.message}` : `threw ${describe(err)}`;
+}
+
+function loadError(what: 'NOT_FOUND' | 'IMPORT' | 'EXPORT' | 'NOT_HANDLER', message: string, cause?: unknown) {
+  return new TunicornError(`ERR_TUNICORN_APP_${what}`, message, { exitCode: APP_LOAD_ERROR, cause });
+}

@@ -1,0 +1,139 @@
+/**
+ * The arbiter's view of one worker process: its pid, its age, when it last gave a sign of life, and whether it was told
+ * to leave. It starts the process and turns the process's events into fields and one callback; what to do about them is
+ * the arbiter's decision. Listening sockets reach the worker as file descriptors 4, 5, ... (0 to 2 are the arbiter's own,
+ * 3 is node's IPC channel).
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Config } from '../config/settings.js';
+import type { BootMessage, ListenerInfo, WorkerToArbiter } from '../messages.js';
+import type { Listener } from './sock.js';
+
+/** First descriptor number of the listening sockets in a worker. */
+const FIRST_LISTENER_FD = 4;
+
+/** How a worker's process ended. A process that could not even be started has an error. */
+export interface WorkerExit {
+  code: number | null;
+  signal: NodeJS.Signals | null;
+  error?: Error;
+}
+
+export interface SpawnOptions {
+  /** Path of the script that the worker runs. */
+  workerMain: string;
+  config: Config;
+  listeners: readonly Listener[];
+  age: number;
+  /** Called once, when the process is gone. */
+  onExit: (worker: WorkerHandle) => void;
+}
+
+/** Milliseconds on a clock that only goes forward. */
+export function now(): number {
+  return performance.now();
+}
+
+export class WorkerHandle {
+  /** How many workers were spawned before this one. */
+  readonly age: number;
+  /** Undefined if the process could not be started. */
+  readonly pid: number | undefined;
+  spawnedAt = now();
+  /** Last sign of life. */
+  lastNotify = this.spawnedAt;
+  booted = false;
+  /** When SIGABRT was sent, if it was. */
+  abortedAt: number | null = null;
+  /** When it was told to leave (TERM, QUIT), if it was. */
+  stoppedAt: number | null = null;
+  /** Null while the process lives. */
+  exit: WorkerExit | null = null;
+  readonly #child: ChildProcess;
+  readonly #onExit: (worker: WorkerHandle) => void;
+
+  constructor(options: SpawnOptions) {
+    this.age = options.age;
+    this.#onExit = options.onExit;
+    const fds = options.listeners.map((l) => l.fd);
+    this.#child = spawn(process.execPath, [...workerExecArgv(process.execArgv), options.workerMain], {
+      stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
+    });
+    this.pid = this.#child.pid;
+    this.#child.once('exit', (code, signal) => this.#ended({ code, signal }));
+    this.#child.on('error', (error) => {
+      // Also raised by failed kills and sends of a living process; only without a pid is it the end.
+      if (this.pid === undefined) this.#ended({ code: null, signal: null, error });
+    });
+    this.#child.on('message', (message) => this.#receive(message as WorkerToArbiter));
+    const boot: BootMessage = {
+      type: 'boot',
+      config: options.config,
+      listeners: options.listeners.map(
+        (l, i): ListenerInfo => ({ fd: FIRST_LISTENER_FD + i, name: l.name, family: l.family }),
+      ),
+      age: options.age,
+    };
+    // A process that died meanwhile is reported by its exit; the callback keeps the failed send quiet.
+    if (this.pid !== undefined) this.#child.send(boot, () => {});
+  }
+
+  get alive(): boolean {
+    return this.exit === null;
+  }
+
+  /** Sends a signal. False if the process is gone. The handle knows its child, so a reused pid is never hit. */
+  kill(signal: NodeJS.Signals): boolean {
+    return this.alive && this.#child.kill(signal);
+  }
+
+  /** Tells the worker to leave: TERM gracefully, QUIT quickly. */
+  stop(signal: 'SIGTERM' | 'SIGQUIT'): void {
+    this.stoppedAt ??= now();
+    this.kill(signal);
+  }
+
+  /** SIGABRT: the first of two steps to kill a worker that hangs. */
+  abort(): void {
+    this.abortedAt = now();
+    this.kill('SIGABRT');
+  }
+
+  /** Takes `ms` during which nobody ran out of what is held against the worker. */
+  excuse(ms: number): void {
+    this.lastNotify = Math.min(now(), this.lastNotify + ms);
+    this.spawnedAt = Math.min(now(), this.spawnedAt + ms);
+    if (this.stoppedAt !== null) this.stoppedAt = Math.min(now(), this.stoppedAt + ms);
+  }
+
+  #receive(message: WorkerToArbiter): void {
+    // The app of a sync worker shares its process and may send messages of its own: those are nobody's sign of life.
+    if (message?.type !== 'booted' && message?.type !== 'notify') return;
+    this.lastNotify = now();
+    if (message.type === 'booted') this.booted = true;
+  }
+
+  #ended(exit: WorkerExit): void {
+    if (this.exit) return;
+    this.exit = exit;
+    this.#onExit(this);
+  }
+}
+
+/**
+ * The node flags of this process that a worker takes over: all but those that say what to run, and the inspector's,
+ * whose port is taken.
+ */
+export function workerExecArgv(execArgv: readonly string[]): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < execArgv.length; i++) {
+    const flag = execArgv[i];
+    if (/^(-e|-p|-pe|--eval|--print)$/.test(flag)) i++;
+    else if (
+      !/^(--eval=|--print=|-i$|--interactive|--check$|-c$|--input-type|--test|--inspect|--debug|--watch)/.test(flag)
+    ) {
+      kept.push(flag);
+    }
+  }
+  return kept;
+}

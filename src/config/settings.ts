@@ -1,0 +1,266 @@
+/**
+ * The one table of settings. Everything else is made from it: the type Config, the command line and its --help
+ * (argv.ts), validation and defaults (config.ts), the documentation. Names, flags and defaults are gunicorn's wherever
+ * gunicorn has the setting; ours alone are thread_pool, header_timeout and body_timeout.
+ * To add a setting, add an entry; nothing else needs to change.
+ */
+import { usableCpus } from './cpus.js';
+import { addresses, choice, folder, integer, type Kind, logfile, optionalLogfile, seconds } from './validate.js';
+
+export type Env = Readonly<Record<string, string | undefined>>;
+
+export const WORKER_CLASSES = ['gthread', 'sync'] as const;
+export const THREAD_POOLS = ['piscina', 'tinypool'] as const;
+export const LOG_LEVELS = ['debug', 'info', 'warning', 'error', 'critical'] as const;
+
+/** One entry of the table. K: its key on Config; T: the type of its value there. */
+export interface Setting<K extends string = string, T = unknown> {
+  /** gunicorn's name, snake_case. */
+  readonly name: string;
+  readonly key: K;
+  /** Command line flags; the first long one is the one that messages use. */
+  readonly flags: readonly string[];
+  /** Other spellings that are accepted but not shown. */
+  readonly hiddenFlags?: readonly string[];
+  readonly section: string;
+  /** How values are read; has the unit and the range. */
+  readonly kind: Kind<T>;
+  /** May be given several times on the command line. */
+  readonly multiple?: boolean;
+  readonly default: () => T;
+  /** The default in words, where it depends on the machine. */
+  readonly defaultText?: string;
+  /** A value that the environment gives in place of the default, raw. */
+  readonly env?: { readonly variable: string; readonly value: (raw: string) => string };
+  readonly description: string;
+}
+
+/** Keeps K and T of an entry as they are written. */
+function setting<const K extends string, T>(entry: Setting<K, T>): Setting<K, T> {
+  return entry;
+}
+
+const SOCKET = 'Server socket';
+const WORKERS = 'Worker processes';
+const LIMITS = 'Limits on requests';
+const LOGGING = 'Logging';
+const MECHANICS = 'Server mechanics';
+
+export const SETTINGS = [
+  setting({
+    name: 'bind',
+    key: 'bind',
+    flags: ['-b', '--bind'],
+    section: SOCKET,
+    kind: addresses(),
+    multiple: true,
+    default: () => ['127.0.0.1:8000'],
+    env: { variable: 'PORT', value: (port) => `0.0.0.0:${port}` },
+    description: 'Address to listen at. May be given several times. Port 0 lets the system choose one.',
+  }),
+  setting({
+    name: 'backlog',
+    key: 'backlog',
+    flags: ['--backlog'],
+    section: SOCKET,
+    kind: integer(1, 65_535, 'connections'),
+    default: () => 2048,
+    description:
+      'Connections the kernel may hold for us until they are accepted; net.core.somaxconn limits it further.',
+  }),
+  setting({
+    name: 'workers',
+    key: 'workers',
+    flags: ['-w', '--workers'],
+    section: WORKERS,
+    kind: integer(1, 1024, 'processes'),
+    default: () => 1,
+    env: { variable: 'WEB_CONCURRENCY', value: (n) => n },
+    description: 'Worker processes to keep running.',
+  }),
+  setting({
+    name: 'worker_class',
+    key: 'workerClass',
+    flags: ['-k', '--worker-class'],
+    section: WORKERS,
+    kind: choice('worker class', WORKER_CLASSES),
+    default: () => 'gthread' as const,
+    description:
+      "How a worker runs requests: gthread on a pool of threads, sync one at a time on the worker's only thread.",
+  }),
+  setting({
+    name: 'threads',
+    key: 'threads',
+    flags: ['--threads'],
+    section: WORKERS,
+    kind: integer(1, 512, 'threads'),
+    default: () => Math.max(2, usableCpus()),
+    defaultText: 'the CPUs this process may use, cgroup quota counted, at least 2',
+    description: 'Threads that run requests in each gthread worker.',
+  }),
+  setting({
+    name: 'thread_pool',
+    key: 'threadPool',
+    flags: ['--thread-pool'],
+    section: WORKERS,
+    kind: choice('thread pool', THREAD_POOLS),
+    default: () => 'piscina' as const,
+    description: 'Library that starts and replaces the threads.',
+  }),
+  setting({
+    name: 'worker_connections',
+    key: 'workerConnections',
+    flags: ['--worker-connections'],
+    section: WORKERS,
+    kind: integer(1, 1_000_000, 'connections'),
+    default: () => 1000,
+    description: 'Connections a worker holds at once, idle ones counted; at the limit it stops accepting for a while.',
+  }),
+  setting({
+    name: 'max_requests',
+    key: 'maxRequests',
+    flags: ['--max-requests'],
+    section: WORKERS,
+    kind: integer(0, 1_000_000_000, 'requests'),
+    default: () => 0,
+    description: 'Requests after which a worker leaves and is replaced, a remedy for leaks. 0: never.',
+  }),
+  setting({
+    name: 'max_requests_jitter',
+    key: 'maxRequestsJitter',
+    flags: ['--max-requests-jitter'],
+    section: WORKERS,
+    kind: integer(0, 1_000_000_000, 'requests'),
+    default: () => 0,
+    description: 'Each worker adds a random number from 0 to this to --max-requests, so that not all leave together.',
+  }),
+  setting({
+    name: 'timeout',
+    key: 'timeout',
+    flags: ['-t', '--timeout'],
+    section: WORKERS,
+    kind: seconds(),
+    default: () => 30,
+    description: 'A worker that has been silent, or has not finished booting, for this long is killed. 0: never.',
+  }),
+  setting({
+    name: 'graceful_timeout',
+    key: 'gracefulTimeout',
+    flags: ['--graceful-timeout'],
+    section: WORKERS,
+    kind: seconds(),
+    default: () => 30,
+    description: 'Time a worker told to leave has for the requests it has read; then it is killed.',
+  }),
+  setting({
+    name: 'keepalive',
+    key: 'keepalive',
+    flags: ['--keep-alive'],
+    section: WORKERS,
+    kind: seconds(),
+    default: () => 2,
+    description: 'How long an idle connection is kept for the next request. 0: closed after each response.',
+  }),
+  setting({
+    name: 'header_timeout',
+    key: 'headerTimeout',
+    flags: ['--header-timeout'],
+    section: LIMITS,
+    kind: seconds(),
+    default: () => 10,
+    description: 'Time a client may take to send a whole request head, from its first byte. 0: no limit.',
+  }),
+  setting({
+    name: 'body_timeout',
+    key: 'bodyTimeout',
+    flags: ['--body-timeout'],
+    section: LIMITS,
+    kind: seconds(),
+    default: () => 30,
+    description:
+      'Longest pause between two pieces of a request body, or of a response the client does not read. 0: no limit.',
+  }),
+  setting({
+    name: 'limit_request_line',
+    key: 'limitRequestLine',
+    flags: ['--limit-request-line'],
+    section: LIMITS,
+    kind: integer(0, 8190, 'bytes'),
+    default: () => 4094,
+    description: 'Longest request line (method, URL and version); longer ones get 414. 0: no limit.',
+  }),
+  setting({
+    name: 'limit_request_fields',
+    key: 'limitRequestFields',
+    flags: ['--limit-request-fields'],
+    section: LIMITS,
+    kind: integer(1, 32_768, 'fields'),
+    default: () => 100,
+    description: 'Most header fields in a request; more get 431.',
+  }),
+  setting({
+    name: 'limit_request_field_size',
+    key: 'limitRequestFieldSize',
+    flags: ['--limit-request-field_size'],
+    hiddenFlags: ['--limit-request-field-size'],
+    section: LIMITS,
+    kind: integer(0, 1_048_576, 'bytes'),
+    default: () => 8190,
+    description: 'Longest header field, name and value together; longer ones get 431. 0: no limit.',
+  }),
+  setting({
+    name: 'loglevel',
+    key: 'loglevel',
+    flags: ['--log-level'],
+    section: LOGGING,
+    kind: choice('log level', LOG_LEVELS, true),
+    default: () => 'info' as const,
+    description: 'Least level that the error log shows.',
+  }),
+  setting({
+    name: 'errorlog',
+    key: 'errorlog',
+    flags: ['--error-logfile', '--log-file'],
+    section: LOGGING,
+    kind: logfile(),
+    default: () => '-',
+    description: 'File for the error log; - is standard error.',
+  }),
+  setting({
+    name: 'accesslog',
+    key: 'accesslog',
+    flags: ['--access-logfile'],
+    section: LOGGING,
+    kind: optionalLogfile(),
+    default: () => null,
+    defaultText: 'no access log',
+    description: 'File for the access log; - is standard output.',
+  }),
+  setting({
+    name: 'chdir',
+    key: 'chdir',
+    flags: ['--chdir'],
+    section: MECHANICS,
+    kind: folder(),
+    default: () => process.cwd(),
+    defaultText: 'the current folder',
+    description: 'Folder to change to before the app is loaded; relative paths of other settings start there.',
+  }),
+] as const;
+
+/** The settings as a list of one type, for code that goes through all of them. */
+export const settingList: readonly Setting[] = SETTINGS;
+
+type Entry = (typeof SETTINGS)[number];
+
+/** All settings with their values: plain data that can cross a process border as JSON. */
+export type Config = {
+  [S in Entry as S['key']]: S extends Setting<string, infer T> ? T : never;
+} & {
+  /** What to serve: `app.js`, `app:handler`, `app:create()`. */
+  app: string;
+};
+
+export type SettingKey = Entry['key'];
+export type WorkerClass = Config['workerClass'];
+export type LogLevel = Config['loglevel'];

@@ -1,0 +1,314 @@
+/**
+ * Requests from bytes: llhttp with gunicorn's limits. One RequestParser for each thread; one MessageParser (llhttp's own
+ * state, a pointer) for each message that is being read, because a body may take many turns of the event loop.
+ *
+ * A head is always parsed from its first byte in one piece: bytes of an incomplete one are kept for the fd and the head is
+ * parsed anew when more came (thread/handle.ts), so any thread can go on with it. Bodies and trailers go on in the
+ * same MessageParser, split anywhere.
+ */
+import { HPE_OK, HPE_PAUSED, HPE_PAUSED_UPGRADE, HPE_USER, Llhttp } from './llhttp.js';
+
+export interface Limits {
+  /** Bytes of the request line, 0 = none (gunicorn: limit_request_line). */
+  line: number;
+  /** Number of header fields (gunicorn: limit_request_fields). */
+  fields: number;
+  /** Bytes of a header field, name and value, 0 = none (gunicorn: limit_request_field_size). */
+  fieldSize: number;
+}
+
+/** What execute() came to. */
+export const NEED_MORE = 0;
+export const HEAD_DONE = 1;
+export const MESSAGE_DONE = 2;
+export const FAILED = 3;
+
+/** llhttp's state for one message. Free ones are reused. */
+export interface MessageParser {
+  pointer: number;
+  /** Trailers read so far: name, value, ... */
+  trailers: string[];
+  /** A trailer's name or value that is not complete. */
+  trailerName: string;
+  trailerValue: string;
+  trailerBytes: number;
+}
+
+const INPUT_BYTES = 64 * 1024;
+const METHOD_ROOM = 32; // longest method and the spaces and version of a request line
+
+export class RequestParser {
+  readonly limits: Limits;
+  private readonly llhttp: Llhttp;
+  private readonly free: MessageParser[] = [];
+  private current!: MessageParser;
+
+  // The head that was read last; valid from HEAD_DONE until the next begin().
+  method = '';
+  url = '';
+  versionMajor = 1;
+  versionMinor = 1;
+  keepAlive = false;
+  upgrade = false;
+  /** name, value, name, value ... as received, values without the white space around them. */
+  headers: string[] = [];
+  /** Body pieces that the last execute() met: at, length, at, length ... in memory. */
+  readonly body: number[] = [];
+  /** Bytes that the last execute() took, when it came to MESSAGE_DONE. */
+  consumed = 0;
+  /** Status that answers a FAILED message, and why. */
+  status = 400;
+  reason = '';
+
+  private urlAt = 0;
+  private urlEnd = 0;
+  private start = 0;
+  private headEnd = 0;
+  private headDone = false;
+  private messageDone = false;
+  private fieldCount = 0;
+  private expectValue = false;
+  /** For each field: name at, name end, value at, value end. */
+  private readonly spans: Int32Array;
+
+  constructor(limits: Limits) {
+    this.limits = limits;
+    this.spans = new Int32Array((limits.fields + 1) * 4);
+    this.llhttp = new Llhttp(this.callbacks(), INPUT_BYTES);
+  }
+
+  /** View for recv(): offset `inputAt`, at most `inputSize` bytes. Not stable over grow(). */
+  get memory(): Buffer {
+    return this.llhttp.memory;
+  }
+  get inputAt(): number {
+    return this.llhttp.inputAt;
+  }
+  get inputSize(): number {
+    return this.llhttp.inputSize;
+  }
+
+  /** Longest head that the limits allow (bounded at 1 MiB where they do not). */
+  get maxHead(): number {
+    const { line, fields, fieldSize } = this.limits;
+    if (line === 0 || fieldSize === 0) return 1 << 20;
+    return Math.min(1 << 20, line + fields * (fieldSize + 4) + 4);
+  }
+
+  grow(keep: number): void {
+    this.llhttp.grow(Math.min(this.inputSize * 2, this.maxHead + INPUT_BYTES), keep);
+  }
+
+  /** A parser for a new message. */
+  begin(): MessageParser {
+    const message = this.free.pop() ?? {
+      pointer: this.llhttp.allocate(),
+      trailers: [],
+      trailerName: '',
+      trailerValue: '',
+      trailerBytes: 0,
+    };
+    this.llhttp.exports.llhttp_reset(message.pointer);
+    return message;
+  }
+
+  /** Gives a parser back when its message is over. */
+  end(message: MessageParser): void {
+    if (message.trailerBytes > 0) {
+      message.trailers = [];
+      message.trailerName = message.trailerValue = '';
+      message.trailerBytes = 0;
+    }
+    this.free.push(message);
+  }
+
+  /**
+   * Parses a head (and what of the body is there) from its first byte: `length` bytes at `at` in memory.
+   * NEED_MORE: no complete head. HEAD_DONE: the body goes on. MESSAGE_DONE: `consumed` bytes were the whole message.
+   * FAILED: `status` and `reason` answer it.
+   */
+  head(message: MessageParser, at: number, length: number): number {
+    this.headDone = false;
+    this.fieldCount = 0;
+    this.expectValue = false;
+    this.start = at;
+    this.urlAt = this.urlEnd = 0;
+    return this.execute(message, at, length);
+  }
+
+  /** Goes on with a body: HEAD_DONE (more to come), MESSAGE_DONE or FAILED. */
+  more(message: MessageParser, at: number, length: number): number {
+    this.headDone = true;
+    return this.execute(message, at, length);
+  }
+
+  private execute(message: MessageParser, at: number, length: number): number {
+    const { exports } = this.llhttp;
+    this.current = message;
+    this.messageDone = false;
+    this.body.length = 0;
+    this.status = 0;
+    const error = exports.llhttp_execute(message.pointer, at, length);
+    if (error === HPE_OK) {
+      if (this.headDone) return HEAD_DONE;
+      return this.checkPartial(at + length);
+    }
+    if ((error === HPE_PAUSED || error === HPE_PAUSED_UPGRADE) && this.messageDone) {
+      this.consumed = exports.llhttp_get_error_pos(message.pointer) - at;
+      return MESSAGE_DONE;
+    }
+    if (this.status === 0) {
+      this.status = 400;
+      this.reason = this.llhttp.reason(message.pointer);
+    }
+    return FAILED;
+  }
+
+  private fail(status: number, reason: string): number {
+    this.status = status;
+    this.reason = reason;
+    return HPE_USER;
+  }
+
+  /** Limits of a head that is not complete. */
+  private checkPartial(end: number): number {
+    const { line, fieldSize } = this.limits;
+    if (this.fieldCount === 0 && !this.expectValue) {
+      // Inside the request line, or just behind it.
+      const seen = (this.urlEnd > 0 ? this.urlEnd : end) - this.start;
+      if (line > 0 && seen > line + METHOD_ROOM) return this.failed(414, 'Request line too long');
+      if (this.urlEnd === 0 || this.urlEnd === end) return NEED_MORE;
+    }
+    const open = this.fieldCount === 0 ? this.urlEnd : this.spans[this.fieldCount * 4 - 1];
+    if (fieldSize > 0 && end - open > fieldSize + METHOD_ROOM) return this.failed(431, 'Header field too long');
+    return NEED_MORE;
+  }
+
+  private failed(status: number, reason: string): number {
+    this.fail(status, reason);
+    return FAILED;
+  }
+
+  private callbacks() {
+    return {
+      url: (at: number, length: number): number => {
+        if (this.urlAt === 0) this.urlAt = at;
+        this.urlEnd = at + length;
+        return 0;
+      },
+      headerField: (at: number, length: number): number => {
+        if (this.headDone) return this.trailerField(at, length);
+        const { fieldCount, spans } = this;
+        if (fieldCount >= this.limits.fields) return this.fail(431, 'Too many header fields');
+        spans[fieldCount * 4] = at;
+        spans[fieldCount * 4 + 1] = at + length;
+        this.expectValue = true;
+        return 0;
+      },
+      headerValue: (at: number, length: number): number => {
+        if (this.headDone) return this.trailerValue(at, length);
+        const i = this.fieldCount * 4;
+        if (!this.expectValue) {
+          // A second span of the same value: a folded line, which RFC 9112 5.2 lets a server refuse.
+          return this.fail(400, 'Folded header line');
+        }
+        this.spans[i + 2] = at;
+        this.spans[i + 3] = at + length;
+        this.expectValue = false;
+        this.fieldCount++;
+        const { fieldSize } = this.limits;
+        if (fieldSize > 0 && at + length - this.spans[i] > fieldSize) return this.fail(431, 'Header field too long');
+        return 0;
+      },
+      headersComplete: (): number => this.headersComplete(),
+      body: (at: number, length: number): number => {
+        this.body.push(at, length);
+        return 0;
+      },
+      messageComplete: (): number => {
+        this.messageDone = true;
+        if (this.current.trailerBytes > 0) this.finishTrailer();
+        return HPE_PAUSED;
+      },
+    };
+  }
+
+  private headersComplete(): number {
+    const { exports, memory } = this.llhttp;
+    const { pointer } = this.current;
+    const { spans, fieldCount, start } = this;
+    const { line } = this.limits;
+    this.versionMajor = exports.llhttp_get_http_major(pointer);
+    this.versionMinor = exports.llhttp_get_http_minor(pointer);
+    if (this.versionMajor !== 1 || this.versionMinor > 1) return this.fail(505, 'HTTP version not supported');
+    // Method, space, target, space, HTTP/1.1
+    if (line > 0 && this.urlEnd - this.start + 9 > line) return this.fail(414, 'Request line too long');
+    this.method = this.llhttp.methods[exports.llhttp_get_method(pointer)];
+    this.headEnd = fieldCount === 0 ? this.urlEnd : spans[fieldCount * 4 - 1];
+    // One string for the whole head; the parts are slices of it.
+    const text = memory.latin1Slice(start, this.headEnd);
+    this.url = text.slice(this.urlAt - start, this.urlEnd - start);
+    const headers: string[] = [];
+    let hosts = 0;
+    for (let i = 0; i < fieldCount * 4; i += 4) {
+      let end = spans[i + 3];
+      while (end > spans[i + 2] && (memory[end - 1] === 32 || memory[end - 1] === 9)) end--;
+      const nameLength = spans[i + 1] - spans[i];
+      if (nameLength === 4 && isHost(memory, spans[i])) hosts++;
+      headers.push(text.slice(spans[i] - start, spans[i + 1] - start), text.slice(spans[i + 2] - start, end - start));
+    }
+    if (hosts !== 1 && (hosts > 1 || this.versionMinor === 1)) {
+      return this.fail(400, hosts === 0 ? 'Missing Host header' : 'More than one Host header');
+    }
+    this.headers = headers;
+    this.keepAlive = exports.llhttp_should_keep_alive(pointer) === 1;
+    this.upgrade = exports.llhttp_get_upgrade(pointer) === 1;
+    this.headDone = true;
+    return 0;
+  }
+
+  private trailerField(at: number, length: number): number {
+    const m = this.current;
+    if (m.trailerValue !== '' || this.trailerHasValue(m)) this.finishTrailer();
+    m.trailerName += this.llhttp.memory.latin1Slice(at, at + length);
+    return this.countTrailer(m, length);
+  }
+
+  private trailerValue(at: number, length: number): number {
+    const m = this.current;
+    m.trailerValue += this.llhttp.memory.latin1Slice(at, at + length);
+    // Marks an empty value as seen; finishTrailer() trims it away.
+    if (length === 0) m.trailerValue += ' ';
+    return this.countTrailer(m, length);
+  }
+
+  private trailerHasValue(m: MessageParser): boolean {
+    return m.trailerName !== '' && m.trailerValue !== '';
+  }
+
+  private countTrailer(m: MessageParser, length: number): number {
+    m.trailerBytes += length + 1;
+    const { fieldSize, fields } = this.limits;
+    if (fieldSize > 0 && m.trailerName.length + m.trailerValue.length > fieldSize) {
+      return this.fail(431, 'Trailer field too long');
+    }
+    if (m.trailers.length / 2 >= fields) return this.fail(431, 'Too many trailer fields');
+    return 0;
+  }
+
+  private finishTrailer(): void {
+    const m = this.current;
+    if (m.trailerName !== '') m.trailers.push(m.trailerName, m.trailerValue.trim());
+    m.trailerName = m.trailerValue = '';
+  }
+}
+
+/** Four bytes that spell host in any case. */
+function isHost(memory: Buffer, at: number): boolean {
+  return (
+    (memory[at] | 32) === 104 &&
+    (memory[at + 1] | 32) === 111 &&
+    (memory[at + 2] | 32) === 115 &&
+    (memory[at + 3] | 32) === 116
+  );
+}

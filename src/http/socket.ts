@@ -1,0 +1,383 @@
+/**
+ * ClientSocket: what handlers see as req.socket and res.socket. A Duplex, so that everything which expects a stream finds
+ * one, but its writing side is our own: parts are gathered while corked and leave in one system call at uncork(), which
+ * is how Node's ServerResponse writes. What the kernel does not take waits here and goes on when the fd is writable.
+ *
+ * One for each connection and thread, made when a handler first needs it and kept while the connection stays active.
+ * The fd is not its own: `wire` says which fd, and closes it when the connection may be closed.
+ */
+import { Duplex } from 'node:stream';
+import { EAGAIN, native, type SocketAddress } from '../native/binding.js';
+
+/** The connection as its socket sees it. */
+export interface Wire {
+  readonly fd: number;
+  /** A byte of the response leaves now. */
+  beforeSend(): void;
+  /** Output waits for the fd (true) or no longer does (false). */
+  wantWrite(on: boolean): void;
+  /** Everything written so far has been taken by the kernel. */
+  flushed(): void;
+  /** The socket was destroyed or has ended: close the connection. */
+  socketGone(error: Error | null): void;
+  /** Callbacks of writes run after the handler returns, in its turn, or in a tick of their own. */
+  later(callbacks: WriteCallback[]): void;
+}
+
+export type WriteCallback = (error?: Error | null) => void;
+type Part = string | Uint8Array;
+
+export class ClientSocket extends Duplex {
+  /** Node's ServerResponse keeps itself here while it owns the socket. */
+  _httpMessage: unknown = null;
+  _hadError = false;
+  bytesWritten = 0;
+  bytesRead = 0;
+  timeout = 0;
+  connecting = false;
+  private readonly wire: Wire;
+  private readonly sent: Int32Array;
+  private corks = 0;
+  private parts: Part[] = [];
+  /** True where the string at the same index of parts is UTF-8, false for latin1. */
+  private utf8: boolean[] = [];
+  private callbacks: WriteCallback[] = [];
+  /** Output that the kernel did not take. */
+  private queue: Uint8Array[] = [];
+  private queued = 0;
+  private needDrain = false;
+  private ending = false;
+  private local: SocketAddress | null = null;
+  private peer: SocketAddress | null = null;
+  private timer: NodeJS.Timeout | null = null;
+
+  /** sent: element 1 has the bytes that the last send took (native.useClock). */
+  constructor(wire: Wire, sent: Int32Array) {
+    super({ allowHalfOpen: true, emitClose: true, autoDestroy: false });
+    this.wire = wire;
+    this.sent = sent;
+  }
+
+  // --- writing ---
+
+  override cork(): void {
+    this.corks++;
+  }
+
+  override uncork(): void {
+    // ServerResponse.end() sets _writableState.corked to 1 to say: all of it, now.
+    this.corks = this._all() ? 0 : Math.max(0, this.corks - 1);
+    if (this.corks === 0 && this.parts.length > 0) this.flush();
+  }
+
+  private _all(): boolean {
+    const state = (this as unknown as { _writableState: { corked: number } })._writableState;
+    const all = state.corked === 1;
+    state.corked = 0;
+    return all;
+  }
+
+  override write(chunk: unknown, encoding?: unknown, callback?: unknown): boolean {
+    let cb = callback as WriteCallback | undefined;
+    let enc = encoding as BufferEncoding | undefined;
+    if (typeof encoding === 'function') {
+      cb = encoding as WriteCallback;
+      enc = undefined;
+    }
+    if (this.destroyed || this.ending) {
+      const error = Object.assign(new Error(this.ending ? 'write after end' : 'The connection is closed'), {
+        code: this.ending ? 'ERR_STREAM_WRITE_AFTER_END' : 'ERR_STREAM_DESTROYED',
+      });
+      if (cb) process.nextTick(cb, error);
+      return false;
+    }
+    if (typeof chunk === 'string') {
+      if (chunk.length > 0) this.addString(chunk, enc);
+    } else if (chunk instanceof Uint8Array) {
+      if (chunk.byteLength > 0) {
+        this.parts.push(chunk);
+        this.utf8.push(false);
+      }
+    } else {
+      throw new TypeError('The "chunk" argument must be a string, Buffer or Uint8Array');
+    }
+    if (cb) this.callbacks.push(cb);
+    if (this.corks === 0) this.flush();
+    const room = this.queued < this.writableHighWaterMark;
+    if (!room) this.needDrain = true;
+    return room;
+  }
+
+  private addString(text: string, encoding: BufferEncoding | undefined): void {
+    if (encoding === 'latin1' || encoding === 'binary') {
+      this.parts.push(text);
+      this.utf8.push(false);
+    } else if (encoding === undefined || encoding === null || encoding === 'utf8' || encoding === 'utf-8') {
+      this.parts.push(text);
+      this.utf8.push(true);
+    } else {
+      this.parts.push(Buffer.from(text, encoding));
+      this.utf8.push(false);
+    }
+  }
+
+  /** Sends what was gathered, in one system call where it is one string, or a string and bytes. */
+  private flush(): void {
+    const { parts, utf8 } = this;
+    if (parts.length > 0) {
+      this.wire.beforeSend();
+      if (this.queued > 0) this.enqueue();
+      else if (parts.length === 1 && typeof parts[0] === 'string') this.sendText(parts[0], utf8[0]);
+      else if (parts.length === 2 && typeof parts[0] === 'string' && !utf8[0] && typeof parts[1] !== 'string') {
+        this.sendHead(parts[0], parts[1]);
+      } else this.sendAll();
+      if (this.parts.length > 0) {
+        this.parts = [];
+        this.utf8 = [];
+      }
+    }
+    if (this.queued === 0 && !this.destroyed) this.taken();
+  }
+
+  private sendText(text: string, utf8: boolean): void {
+    const left = native.sendString(this.wire.fd, text, utf8 ? 1 : 0);
+    if (left === 0) {
+      this.bytesWritten += this.sent[1];
+      return;
+    }
+    if (left < 0 && left !== EAGAIN) return this.broken(left);
+    const bytes = Buffer.from(text, utf8 ? 'utf8' : 'latin1');
+    if (left > 0) this.bytesWritten += bytes.length - left;
+    this.queueBytes(left > 0 ? bytes.subarray(bytes.length - left) : bytes);
+  }
+
+  private sendHead(head: string, body: Uint8Array): void {
+    const left = native.sendHead(this.wire.fd, head, body, 0, body.byteLength);
+    if (left === 0) {
+      this.bytesWritten += this.sent[1];
+      return;
+    }
+    if (left < 0 && left !== EAGAIN) return this.broken(left);
+    const total = head.length + body.byteLength;
+    const done = left > 0 ? total - left : 0;
+    this.bytesWritten += done;
+    if (done < head.length) this.queueBytes(Buffer.from(head.slice(done), 'latin1'));
+    this.queueBytes(done > head.length ? body.subarray(done - head.length) : body);
+  }
+
+  private sendAll(): void {
+    this.enqueue();
+    if (this.queue.length > 1 && this.queued <= 1 << 20) this.queue = [Buffer.concat(this.queue, this.queued)];
+    this.drainQueue();
+  }
+
+  /** Moves the gathered parts to the queue. */
+  private enqueue(): void {
+    for (let i = 0; i < this.parts.length; i++) {
+      const part = this.parts[i];
+      this.queueBytes(typeof part === 'string' ? Buffer.from(part, this.utf8[i] ? 'utf8' : 'latin1') : part);
+    }
+    this.parts = [];
+    this.utf8 = [];
+  }
+
+  private queueBytes(bytes: Uint8Array): void {
+    if (bytes.byteLength === 0) return;
+    if (this.queued === 0) this.wire.wantWrite(true);
+    this.queue.push(bytes);
+    this.queued += bytes.byteLength;
+  }
+
+  private drainQueue(): void {
+    while (this.queue.length > 0) {
+      const bytes = this.queue[0];
+      const n = native.send(this.wire.fd, bytes, 0, bytes.byteLength);
+      if (n === EAGAIN) return;
+      if (n < 0) return this.broken(n);
+      this.bytesWritten += n;
+      this.queued -= n;
+      if (n < bytes.byteLength) this.queue[0] = bytes.subarray(n);
+      else this.queue.shift();
+    }
+    this.wire.wantWrite(false);
+  }
+
+  /** The fd is writable: goes on with what waits. */
+  onWritable(): void {
+    this.drainQueue();
+    if (this.queued === 0 && !this.destroyed) this.taken();
+    if (this.needDrain && this.queued === 0 && !this.destroyed) {
+      this.needDrain = false;
+      this.emit('drain');
+    }
+  }
+
+  /** All of the output has been taken. */
+  private taken(): void {
+    if (this.callbacks.length > 0) {
+      const callbacks = this.callbacks;
+      this.callbacks = [];
+      this.wire.later(callbacks);
+    }
+    this.wire.flushed();
+    if (this.ending) this.destroy();
+  }
+
+  private broken(errno: number): void {
+    const code = native.errnoName(errno);
+    this._hadError = true;
+    this.queue = [];
+    this.queued = 0;
+    this.destroy(Object.assign(new Error(`write ${code}`), { code, errno, syscall: 'write' }));
+  }
+
+  // @ts-expect-error: Duplex has it as an accessor too, its type says property.
+  override get writableLength(): number {
+    return this.queued;
+  }
+
+  // @ts-expect-error: as above.
+  override get writableNeedDrain(): boolean {
+    return this.needDrain;
+  }
+
+  /** True while output waits for the client. */
+  get blocked(): boolean {
+    return this.queued > 0;
+  }
+
+  override end(chunk?: unknown, encoding?: unknown, callback?: unknown): this {
+    if (typeof chunk === 'function') callback = chunk;
+    else if (typeof encoding === 'function') callback = encoding;
+    if (chunk !== undefined && chunk !== null && typeof chunk !== 'function') this.write(chunk, encoding);
+    if (typeof callback === 'function') this.once('finish', callback as () => void);
+    if (this.ending || this.destroyed) return this;
+    this.corks = 0;
+    if (this.parts.length > 0) this.flush();
+    this.ending = true;
+    if (this.queued === 0) this.destroy();
+    return this;
+  }
+
+  /** As net.Socket's: ends, and closes when everything is written. */
+  destroySoon(): void {
+    this.end();
+  }
+
+  override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
+    if (this.timer) clearTimeout(this.timer);
+    this.timer = null;
+    this.queue = [];
+    this.queued = 0;
+    this.parts = [];
+    this.utf8 = [];
+    const { callbacks } = this;
+    this.callbacks = [];
+    for (const cb of callbacks) {
+      process.nextTick(cb, error ?? Object.assign(new Error('The connection is closed'), { code: 'ERR_STREAM_DESTROYED' }));
+    }
+    // An error of the connection is told through the request and the response; nobody has to listen here.
+    const listened = this.listenerCount('error') > 0;
+    this.wire.socketGone(error);
+    callback(listened ? error : null);
+  }
+
+  // --- reading: bodies reach the handler through its IncomingMessage ---
+
+  override _read(): void {}
+
+  override resume(): this {
+    return this;
+  }
+
+  override pause(): this {
+    return this;
+  }
+
+  // --- what net.Socket has ---
+
+  private localName(): SocketAddress | null {
+    if (!this.local) {
+      const address = native.getSockName(this.wire.fd);
+      if (typeof address !== 'number') this.local = address;
+    }
+    return this.local;
+  }
+
+  private remote(): SocketAddress | null {
+    if (!this.peer && !this.destroyed) {
+      const address = native.getPeerName(this.wire.fd);
+      if (typeof address !== 'number') this.peer = address;
+    }
+    return this.peer;
+  }
+
+  /** Asks for the addresses while the connection is known to be open. */
+  rememberPeer(): void {
+    this.remote();
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.remote()?.address || undefined;
+  }
+  get remotePort(): number | undefined {
+    return this.remote()?.port || undefined;
+  }
+  get remoteFamily(): string | undefined {
+    return familyName(this.remote());
+  }
+  get localAddress(): string | undefined {
+    return this.localName()?.address || undefined;
+  }
+  get localPort(): number | undefined {
+    return this.localName()?.port || undefined;
+  }
+  get localFamily(): string | undefined {
+    return familyName(this.localName());
+  }
+  address(): object {
+    const a = this.localName();
+    return a && a.family !== 'unix' ? { address: a.address, family: familyName(a), port: a.port } : {};
+  }
+  get pending(): boolean {
+    return false;
+  }
+  get readyState(): string {
+    return this.destroyed ? 'closed' : 'open';
+  }
+
+  /** ms without activity after which 'timeout' is emitted; 0 = none. Activity: bytes of the client or to it. */
+  setTimeout(ms: number, callback?: () => void): this {
+    this.timeout = ms;
+    if (this.timer) clearTimeout(this.timer);
+    this.timer = null;
+    if (callback) {
+      if (ms > 0) this.once('timeout', callback);
+      else this.removeListener('timeout', callback);
+    }
+    if (ms > 0 && !this.destroyed) this.timer = setTimeout(() => this.emit('timeout'), ms).unref();
+    return this;
+  }
+
+  /** Output and input restart the time that setTimeout() measures. */
+  touch(): void {
+    if (this.timer) this.timer.refresh();
+  }
+
+  setNoDelay(): this {
+    return this;
+  }
+  setKeepAlive(): this {
+    return this;
+  }
+  ref(): this {
+    return this;
+  }
+  unref(): this {
+    return this;
+  }
+}
+
+function familyName(a: SocketAddress | null): string | undefined {
+  return a === null || a.family === 'unix' ? undefined : a.family === 'tcp4' ? 'IPv4' : 'IPv6';
+}

@@ -1,0 +1,39 @@
+/**
+ * tunicorn's public API.
+ *
+ *     import { run } from 'tunicorn';
+ *     process.exitCode = await run({ app: 'app.js', workers: 2, bind: ['127.0.0.1:8000'] });
+ */
+import { Arbiter } from './arbiter/arbiter.js';
+import { type ConfigInput, createConfig } from './config/config.js';
+
+export type { ConfigInput } from './config/config.js';
+export type { Config, LogLevel, WorkerClass } from './config/settings.js';
+export { TunicornError } from './errors.js';
+export { version } from './version.js';
+
+/** A handler in Node's manner: `export default (req, res) => { ... }`; Express and Koa apps' callbacks are such. */
+export type NodeHandler = (
+  req: import('node:http').IncomingMessage,
+  res: import('node:http').ServerResponse,
+) => unknown;
+
+/** A handler in the manner of the Fetch API: `export default { fetch(request) { return new Response('hello') } }`. */
+export interface FetchHandler {
+  fetch(request: Request): Response | Promise<Response>;
+}
+
+/**
+ * Serves an app: opens the sockets, starts the workers, and looks after them until TERM, INT or QUIT. This process becomes
+ * the arbiter: it changes to the folder `chdir`, takes over the signals meanwhile, and loads no app code itself.
+ * @param settings `app` and any settings, under the names of Config; the others have their defaults.
+ * @returns the exit status: 0 after TERM, INT or QUIT; 1 if it cannot listen; 3 if a worker cannot boot; 4 if the app cannot
+ *   be loaded.
+ * @throws {TunicornError} ERR_TUNICORN_CONFIG on an unknown or refused setting, ERR_TUNICORN_LOG if the error log cannot be
+ *   opened.
+ */
+export async function run(settings: ConfigInput): Promise<number> {
+  const config = createConfig(settings);
+  process.chdir(config.chdir);
+  return await new Arbiter(config).run();
+}

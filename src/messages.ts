@@ -1,0 +1,30 @@
+/**
+ * The border between the arbiter's process and a worker's: everything that crosses it, as node IPC messages.
+ * Signals carry the verbs (TERM graceful, INT and QUIT quick, as in gunicorn); messages carry facts.
+ */
+import type { Config } from './config/settings.js';
+
+/** A listening socket that a worker inherits. */
+export interface ListenerInfo {
+  /** File descriptor number in the worker's process. */
+  fd: number;
+  /** Address as written in logs: `http://127.0.0.1:8000`, `http://[::1]:8000`, `unix:/run/app.sock`. */
+  name: string;
+  family: 'tcp' | 'unix';
+}
+
+/** First message to a worker: all that it needs to boot. */
+export interface BootMessage {
+  type: 'boot';
+  config: Config;
+  listeners: ListenerInfo[];
+  /** How many workers were spawned before this one, as gunicorn's worker.age. */
+  age: number;
+}
+export type ArbiterToWorker = BootMessage;
+
+export type WorkerToArbiter =
+  /** The app is loaded on every thread and the worker accepts. */
+  | { type: 'booted' }
+  /** The worker's main loop is alive (gunicorn's notify()); at least every second. */
+  | { type: 'notify' };

@@ -1,0 +1,127 @@
+/**
+ * The addon's calls, typed. They return their result, or -errno; none throws and none blocks (epollWait aside, as long as
+ * its timeout says). They may be called from the main thread and from any number of worker threads. Who owns a file
+ * descriptor is decided by the callers (see worker/tconn.ts). native-notes.md explains each call.
+ */
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { getSystemErrorName } from 'node:util';
+import { TunicornError } from '../errors.js';
+
+/** Address families of stream sockets. */
+export type Family = 'tcp4' | 'tcp6' | 'unix';
+
+export interface SocketAddress {
+  family: Family;
+  /** Numeric IP or path ('' for an unnamed unix socket). */
+  address: string;
+  /** 0 for unix sockets. */
+  port: number;
+}
+
+/** What the addon itself exports. */
+interface Addon {
+  socket(family: number): number;
+  bind(fd: number, family: number, address: string, port: number): number;
+  connect(fd: number, family: number, address: string, port: number): number;
+  listen(fd: number, backlog: number): number;
+  setReuseAddr(fd: number): number;
+  setReusePort(fd: number): number;
+  setV6Only(fd: number): number;
+  accept(fd: number): number;
+  close(fd: number): number;
+  shutdown(fd: number, how: number): number;
+  recv(fd: number, into: Uint8Array, offset: number, length: number): number;
+  peek(fd: number): number;
+  send(fd: number, from: Uint8Array, offset: number, length: number): number;
+  sendString(fd: number, text: string, utf8: number): number;
+  sendHead(fd: number, head: string, body: Uint8Array, offset: number, length: number): number;
+  getSockName(fd: number): number | { family: number; address: string; port: number };
+  getPeerName(fd: number): number | { family: number; address: string; port: number };
+  epollCreate(): number;
+  epollCtl(epfd: number, op: number, fd: number, events: number, generation: number): number;
+  epollWait(epfd: number, out: Int32Array, max: number, timeoutMs: number): number;
+  eventfd(): number;
+  eventfdWrite(fd: number): number;
+  eventfdRead(fd: number): number;
+  pollStart(fd: number, callback: () => boolean | undefined, budget: number, drain: number): number;
+  pollStop(id: number): number;
+  pollPause(id: number, paused: number): number;
+  pollRef(id: number, ref: number): number;
+  useClock(view: Int32Array): number;
+  clock(): number;
+  headPut(fd: number, from: Uint8Array, offset: number, length: number): number;
+  headTake(fd: number, into: Uint8Array, offset: number, length: number): number;
+  headLength(fd: number): number;
+  loopRegister(slot: number): number;
+  loopIdle(slot: number): number;
+  setThreadName(name: string): number;
+  setParentDeathSignal(signal: number): number;
+  maxFds(): number;
+  gettid(): number;
+}
+
+function load(): Addon {
+  // The package's root is two or three folders up: src/native in a checkout, dist/src/native when built.
+  const here = dirname(fileURLToPath(import.meta.url));
+  const file = join('prebuilds', `${process.platform}-${process.arch}`, 'tunicorn.node');
+  const require = createRequire(import.meta.url);
+  let cause: unknown;
+  for (const root of [join(here, '..', '..', '..'), join(here, '..', '..')]) {
+    try {
+      return require(join(root, file)) as Addon;
+    } catch (err) {
+      if ((err as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND') cause = err;
+    }
+  }
+  throw new TunicornError(
+    'ERR_TUNICORN_NATIVE',
+    `the native addon (${file}) is missing or does not load${cause instanceof Error ? `: ${cause.message}` : ''}. ` +
+      'Run `npm rebuild tunicorn` (it needs g++, make and python3), or install the package that carries it prebuilt.',
+    { cause },
+  );
+}
+
+const addon = load();
+const FAMILY: Record<Family, number> = { tcp4: 4, tcp6: 6, unix: 1 };
+
+function named(result: number | { family: number; address: string; port: number }): SocketAddress | number {
+  if (typeof result === 'number') return result;
+  return { ...result, family: result.family === 4 ? 'tcp4' : result.family === 6 ? 'tcp6' : 'unix' };
+}
+
+export const native = {
+  ...addon,
+  /** A non-blocking, close-on-exec stream socket. */
+  socket: (family: Family): number => addon.socket(FAMILY[family]),
+  /** Numeric IP and port, or a path (port ignored). -EINVAL: not an address of that family. */
+  bind: (fd: number, family: Family, address: string, port = 0): number =>
+    addon.bind(fd, FAMILY[family], address, port),
+  connect: (fd: number, family: Family, address: string, port = 0): number =>
+    addon.connect(fd, FAMILY[family], address, port),
+  getSockName: (fd: number): SocketAddress | number => named(addon.getSockName(fd)),
+  getPeerName: (fd: number): SocketAddress | number => named(addon.getPeerName(fd)),
+  /** Name of a returned -errno: 'EADDRINUSE'. */
+  errnoName: (result: number): string => getSystemErrorName(result),
+};
+
+/** errno values that callers compare with, as returned (negative). */
+export const EAGAIN = -11;
+export const ENOENT = -2;
+export const EINVAL = -22;
+export const EMFILE = -24;
+export const ENFILE = -23;
+export const EINTR = -4;
+export const ECONNABORTED = -103;
+
+export const EPOLLIN = 0x001;
+export const EPOLLOUT = 0x004;
+export const EPOLLERR = 0x008;
+export const EPOLLHUP = 0x010;
+export const EPOLLRDHUP = 0x2000;
+export const EPOLLONESHOT = 1 << 30;
+export const EPOLLET = 1 << 31;
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;

@@ -1,0 +1,302 @@
+// Sockets: creation and naming for the arbiter, accept4, recv and send for workers and their threads.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+
+#include "addon.h"
+
+namespace {
+
+constexpr int kStringBytes = 64 * 1024;  // strings up to this many bytes are sent from the stack
+
+enum Family { kTcp4 = 4, kTcp6 = 6, kUnix = 1 };
+
+napi_value Check(napi_env env, int result) { return result < 0 ? Errno(env) : Int(env, result); }
+
+int SetInt(int fd, int level, int option, int value) { return setsockopt(fd, level, option, &value, sizeof value); }
+
+// socket(family) -> fd | -errno; family 4, 6 or 1 (unix); non-blocking, close-on-exec
+napi_value Socket(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int family = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  int domain = family == kTcp4 ? AF_INET : family == kTcp6 ? AF_INET6 : family == kUnix ? AF_UNIX : -1;
+  if (domain < 0) return Bad(env);
+  return Check(env, socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+}
+
+// fills addr from (family, address, port); false: not an address of that family
+bool FillAddress(napi_env env, Args& a, size_t first, sockaddr_storage* addr, socklen_t* size) {
+  int family = a.i32(first);
+  int port = a.i32(first + 2);
+  char text[sizeof(sockaddr_un::sun_path) + 1];
+  size_t length = 0;
+  if (!a.ok() || napi_get_value_string_utf8(env, a.at(first + 1), nullptr, 0, &length) != napi_ok ||
+      length >= sizeof text || port < 0 || port > 65535) {
+    return false;
+  }
+  napi_get_value_string_utf8(env, a.at(first + 1), text, sizeof text, &length);
+  memset(addr, 0, sizeof *addr);
+  if (family == kTcp4) {
+    auto* in = reinterpret_cast<sockaddr_in*>(addr);
+    in->sin_family = AF_INET;
+    in->sin_port = htons(static_cast<uint16_t>(port));
+    *size = sizeof *in;
+    return inet_pton(AF_INET, text, &in->sin_addr) == 1;
+  }
+  if (family == kTcp6) {
+    auto* in = reinterpret_cast<sockaddr_in6*>(addr);
+    in->sin6_family = AF_INET6;
+    in->sin6_port = htons(static_cast<uint16_t>(port));
+    *size = sizeof *in;
+    return inet_pton(AF_INET6, text, &in->sin6_addr) == 1;
+  }
+  if (family != kUnix || length == 0 || length >= sizeof(sockaddr_un::sun_path)) return false;
+  auto* un = reinterpret_cast<sockaddr_un*>(addr);
+  un->sun_family = AF_UNIX;
+  memcpy(un->sun_path, text, length);
+  *size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length + 1);
+  return true;
+}
+
+// bind(fd, family, address, port) -> 0 | -errno
+napi_value Bind(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  sockaddr_storage addr;
+  socklen_t size = 0;
+  if (!a.ok() || !FillAddress(env, a, 1, &addr, &size)) return Bad(env);
+  return Check(env, bind(fd, reinterpret_cast<sockaddr*>(&addr), size));
+}
+
+// connect(fd, family, address, port) -> 0 | -errno (-EINPROGRESS where it goes on): tells a stale unix socket from a live one
+napi_value Connect(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  sockaddr_storage addr;
+  socklen_t size = 0;
+  if (!a.ok() || !FillAddress(env, a, 1, &addr, &size)) return Bad(env);
+  return Check(env, connect(fd, reinterpret_cast<sockaddr*>(&addr), size));
+}
+
+napi_value Listen(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), backlog = a.i32(1);
+  if (!a.ok()) return Bad(env);
+  return Check(env, listen(fd, backlog));
+}
+
+template <int kLevel, int kOption, int kValue>
+napi_value SetOption(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  return Check(env, SetInt(fd, kLevel, kOption, kValue));
+}
+
+// accept(fd) -> fd | -errno; the new one is non-blocking, close-on-exec and, for TCP, without Nagle's delay
+napi_value Accept(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  sockaddr_storage addr;
+  socklen_t size = sizeof addr;
+  int conn = accept4(fd, reinterpret_cast<sockaddr*>(&addr), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (conn < 0) return Errno(env);
+  if (addr.ss_family == AF_INET || addr.ss_family == AF_INET6) SetInt(conn, IPPROTO_TCP, TCP_NODELAY, 1);
+  return Int(env, conn);
+}
+
+napi_value Close(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  DropHead(fd);
+  return Check(env, close(fd));
+}
+
+// shutdown(fd, how) -> 0 | -errno; how 0 read, 1 write, 2 both
+napi_value Shutdown(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), how = a.i32(1);
+  if (!a.ok()) return Bad(env);
+  return Check(env, shutdown(fd, how));
+}
+
+// recv(fd, Uint8Array, offset, length) -> n (0: end of stream) | -errno
+napi_value Recv(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), off = a.i32(2), len = a.i32(3);
+  char* data;
+  if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
+  ssize_t n;
+  do n = recv(fd, data, static_cast<size_t>(len), 0);
+  while (n < 0 && errno == EINTR);
+  Tick(State(env));
+  return n < 0 ? Errno(env) : Int(env, n);
+}
+
+// peek(fd) -> 1 bytes wait, 0 end of stream | -errno (-EAGAIN: nothing there)
+napi_value Peek(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  char byte;
+  return Check(env, static_cast<int>(recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)));
+}
+
+// send(fd, Uint8Array, offset, length) -> n | -errno
+napi_value Send(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), off = a.i32(2), len = a.i32(3);
+  char* data;
+  if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
+  ssize_t n;
+  do n = send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  Tick(State(env));
+  return n < 0 ? Errno(env) : Int(env, n);
+}
+
+// A string's bytes: on the stack, or in memory of their own where they are many.
+class StringBytes {
+ public:
+  StringBytes(napi_env env, napi_value value, bool utf8) {
+    napi_status status = Get(env, value, utf8, stack_, sizeof stack_, &length_);
+    data_ = stack_;
+    // A full buffer may have cut the string: ask for its length.
+    if (status == napi_ok && length_ + 4 >= sizeof stack_) {
+      status = Get(env, value, utf8, nullptr, 0, &length_);
+      if (status == napi_ok && length_ + 4 >= sizeof stack_) {
+        heap_ = static_cast<char*>(malloc(length_ + 1));
+        if (heap_ == nullptr) status = napi_generic_failure;
+        else status = Get(env, value, utf8, heap_, length_ + 1, &length_);
+        data_ = heap_;
+      }
+    }
+    ok_ = status == napi_ok;
+  }
+  ~StringBytes() { free(heap_); }
+  bool ok() const { return ok_; }
+  char* data() const { return data_; }
+  size_t length() const { return length_; }
+
+ private:
+  static napi_status Get(napi_env env, napi_value v, bool utf8, char* out, size_t size, size_t* length) {
+    return utf8 ? napi_get_value_string_utf8(env, v, out, size, length)
+                : napi_get_value_string_latin1(env, v, out, size, length);
+  }
+  char stack_[kStringBytes];
+  char* heap_ = nullptr;
+  char* data_;
+  size_t length_ = 0;
+  bool ok_;
+};
+
+// What a call that sends text returns: bytes left to send, 0 for all. JavaScript does not know a string's bytes.
+napi_value Left(napi_env env, size_t total, ssize_t n) {
+  EnvState* s = State(env);
+  Tick(s);
+  if (n < 0) return Errno(env);
+  if (s != nullptr && s->clock != nullptr) s->clock[1] = static_cast<int32_t>(n);
+  return Int(env, static_cast<int64_t>(total - static_cast<size_t>(n)));
+}
+
+// sendString(fd, string, utf8) -> bytes left | -errno
+napi_value SendString(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), utf8 = a.i32(2);
+  if (!a.ok()) return Bad(env);
+  StringBytes text(env, a.at(1), utf8 != 0);
+  if (!text.ok()) return Bad(env);
+  ssize_t n;
+  do n = send(fd, text.data(), text.length(), MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  return Left(env, text.length(), n);
+}
+
+// sendHead(fd, head string (latin1), body Uint8Array, offset, length) -> bytes left of both | -errno: one call for both
+napi_value SendHead(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), off = a.i32(3), len = a.i32(4);
+  char* body;
+  if (!a.ok() || !a.bytes(2, off, len, &body)) return Bad(env);
+  StringBytes head(env, a.at(1), false);
+  if (!head.ok()) return Bad(env);
+  iovec parts[2] = {{head.data(), head.length()}, {body, static_cast<size_t>(len)}};
+  msghdr msg = {};
+  msg.msg_iov = parts;
+  msg.msg_iovlen = 2;
+  ssize_t n;
+  do n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  return Left(env, head.length() + static_cast<size_t>(len), n);
+}
+
+template <int (*kCall)(int, sockaddr*, socklen_t*)>
+napi_value Name(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  sockaddr_storage addr;
+  socklen_t size = sizeof addr;
+  if (kCall(fd, reinterpret_cast<sockaddr*>(&addr), &size) < 0) return Errno(env);
+  char text[INET6_ADDRSTRLEN + sizeof(sockaddr_un::sun_path)] = "";
+  int family = kUnix, port = 0;
+  if (addr.ss_family == AF_INET) {
+    auto* in = reinterpret_cast<sockaddr_in*>(&addr);
+    inet_ntop(AF_INET, &in->sin_addr, text, sizeof text);
+    family = kTcp4;
+    port = ntohs(in->sin_port);
+  } else if (addr.ss_family == AF_INET6) {
+    auto* in = reinterpret_cast<sockaddr_in6*>(&addr);
+    inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof text);
+    family = kTcp6;
+    port = ntohs(in->sin6_port);
+  } else if (size > offsetof(sockaddr_un, sun_path)) {
+    auto* un = reinterpret_cast<sockaddr_un*>(&addr);
+    size_t n = strnlen(un->sun_path, size - offsetof(sockaddr_un, sun_path));
+    memcpy(text, un->sun_path, n);
+    text[n] = 0;
+  }
+  napi_value out, address;
+  napi_create_object(env, &out);
+  napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &address);
+  napi_set_named_property(env, out, "family", Int(env, family));
+  napi_set_named_property(env, out, "address", address);
+  napi_set_named_property(env, out, "port", Int(env, port));
+  return out;
+}
+
+int SockName(int fd, sockaddr* addr, socklen_t* size) { return getsockname(fd, addr, size); }
+int PeerName(int fd, sockaddr* addr, socklen_t* size) { return getpeername(fd, addr, size); }
+
+}  // namespace
+
+void InitSocket(napi_env env, napi_value exports) {
+  ExportFunction(env, exports, "socket", Socket);
+  ExportFunction(env, exports, "bind", Bind);
+  ExportFunction(env, exports, "connect", Connect);
+  ExportFunction(env, exports, "listen", Listen);
+  ExportFunction(env, exports, "setReuseAddr", SetOption<SOL_SOCKET, SO_REUSEADDR, 1>);
+  ExportFunction(env, exports, "setReusePort", SetOption<SOL_SOCKET, SO_REUSEPORT, 1>);
+  ExportFunction(env, exports, "setV6Only", SetOption<IPPROTO_IPV6, IPV6_V6ONLY, 1>);
+  ExportFunction(env, exports, "accept", Accept);
+  ExportFunction(env, exports, "close", Close);
+  ExportFunction(env, exports, "shutdown", Shutdown);
+  ExportFunction(env, exports, "recv", Recv);
+  ExportFunction(env, exports, "peek", Peek);
+  ExportFunction(env, exports, "send", Send);
+  ExportFunction(env, exports, "sendString", SendString);
+  ExportFunction(env, exports, "sendHead", SendHead);
+  ExportFunction(env, exports, "getSockName", Name<SockName>);
+  ExportFunction(env, exports, "getPeerName", Name<PeerName>);
+}

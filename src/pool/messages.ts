@@ -1,0 +1,30 @@
+/** The border between a worker's main thread and a pool thread: everything that crosses it. */
+import type { MessagePort } from 'node:worker_threads';
+import type { Config } from '../config/settings.js';
+import type { SharedMemory } from '../shared/memory.js';
+
+/** The task that is a thread's life: what the pool's host hands to thread/entry.ts. */
+export interface ThreadTask {
+  /** 1..threads. */
+  slot: number;
+  shared: SharedMemory;
+  config: Config;
+  /** Requests that may be in hand at a time, 0 = no limit (sync: 1). */
+  concurrency: number;
+  /** False: every response closes its connection (sync, as in gunicorn). */
+  keepAlive: boolean;
+  port: MessagePort;
+}
+
+export type MainToThread =
+  /** Take no new request, finish those in hand, then end. */
+  { type: 'stop' };
+
+export type ThreadToMain =
+  | { type: 'ready' }
+  /** The app could not be loaded, or the thread not be set up; the thread ends. */
+  | { type: 'failed'; code: string; message: string; stack: string; exitCode: number }
+  /** A connection that main had asked about was handled: kept or closed. */
+  | { type: 'done'; fd: number; generation: number; kept: boolean }
+  /** All requests are finished after 'stop'. */
+  | { type: 'stopped' };

@@ -1,0 +1,78 @@
+/**
+ * The driver: takes events from the selector and gives out connections, run by whoever is free (design, idea 2).
+ *
+ * taken() hands the calling thread one connection that it then owns: from main's ring (just accepted, or handed back), its own,
+ * or another thread's; poll() fills the own ring from the kernel with one epoll_wait. One at a time: what is not taken
+ * stays where every thread can see it.
+ */
+import { EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLRDHUP, native } from '../native/binding.js';
+import type { Shared } from './memory.js';
+import { ReadyRing } from './ready-ring.js';
+import type { ConnTable } from './tconn.js';
+
+/** Events taken from the kernel at a time. */
+const BATCH = 64;
+const EVENTS = EPOLLIN | EPOLLRDHUP | EPOLLET;
+
+export class Driver {
+  readonly table: ConnTable;
+  private readonly slot: number;
+  private readonly epfd: number;
+  private readonly rings: ReadyRing[] = [];
+  private readonly mine: ReadyRing;
+  private readonly main: ReadyRing;
+  private readonly events = new Int32Array(BATCH * 3);
+  /** Generation of the connection that taken() returned. */
+  generation = 0;
+
+  constructor(shared: Shared, table: ConnTable, slot: number) {
+    this.table = table;
+    this.slot = slot;
+    this.epfd = shared.memory.epfd;
+    for (let i = 0; i <= shared.threads; i++) this.rings.push(new ReadyRing(shared, i));
+    this.mine = this.rings[slot];
+    this.main = this.rings[0];
+  }
+
+  /** Puts the connection into the selector, where it stays until its fd is closed. The caller owns it. */
+  register(fd: number, generation: number): number {
+    return native.epollCtl(this.epfd, EPOLL_CTL_ADD, fd, EVENTS, generation);
+  }
+
+  /** Has the kernel report the connection again if it is readable: for events that a dead thread took away. */
+  rearm(fd: number, generation: number): number {
+    return native.epollCtl(this.epfd, EPOLL_CTL_MOD, fd, EVENTS, generation);
+  }
+
+  /** Takes events out of the kernel into the own ring; returns how many. */
+  poll(): number {
+    const n = native.epollWait(this.epfd, this.events, BATCH, 0);
+    for (let i = 0; i < n; i++) this.mine.put(this.events[i * 3], this.events[i * 3 + 1]);
+    return n > 0 ? n : 0;
+  }
+
+  private from(ring: ReadyRing): number {
+    for (;;) {
+      const fd = ring.take();
+      if (fd < 0) return -1;
+      if (this.table.claim(fd, ring.generation, this.slot)) {
+        this.generation = ring.generation;
+        return fd;
+      }
+    }
+  }
+
+  /** A connection from a ring: of main, of this thread, of another one; its fd, now owned, or -1. No system call. */
+  taken(): number {
+    let fd = this.from(this.main);
+    if (fd < 0) fd = this.from(this.mine);
+    // What another thread took out of the kernel must not wait for its handler, nor behind newer events.
+    for (let i = 1; fd < 0 && i < this.rings.length; i++) if (i !== this.slot) fd = this.from(this.rings[i]);
+    return fd;
+  }
+
+  /** A connection that this thread itself has taken out of the kernel, or -1. */
+  leftover(): number {
+    return this.from(this.mine);
+  }
+}

@@ -1,0 +1,111 @@
+/**
+ * The memory that a worker's main thread and its pool threads share: a few control words, a block of words for each
+ * thread, the table of connections (tconn.ts) and the rings of ready connections (ready-ring.ts).
+ *
+ * Slot 0 is the main thread, slots 1..threads are pool threads. Words are written by one side as noted; where two sides
+ * may write, only compare-and-swap does.
+ */
+
+/** Control words of the worker. */
+export const C = {
+  /** Slot of the thread that watches the selector in its event loop, 0 = none. Compare-and-swap only. */
+  LEADER: 0,
+  /** How many threads may be active at a time; the supervisor's decision. Written by main. */
+  WANTED: 1,
+  /** 1 while the supervisor ticks; a thread that starts to work sets it and wakes main. Compare-and-swap only. */
+  SUPERVISING: 2,
+  /** Open connections. Atomic add and sub. */
+  OPEN: 3,
+  /** 1 while main does not accept because OPEN reached worker_connections: the next close wakes main. */
+  ACCEPT_PAUSED: 4,
+  /** 1 in a graceful stop: every response says Connection: close. Written by main. */
+  DRAINING: 5,
+} as const;
+const CONTROL_WORDS = 16;
+
+/** Words of one thread, at threadWord(slot, word). Written by the thread unless noted. */
+export const T = {
+  /** Requests begun (wraps): the supervisor sees progress in it. */
+  BEGUN: 0,
+  /** Requests begun and not finished. */
+  INFLIGHT: 1,
+  /** 1 while a turn of the driver runs, 0 while the thread waits in its event loop. */
+  BUSY: 2,
+  /** PARKED or ACTIVE; 0 while there is no thread. Main sets ABSENT. */
+  STATE: 3,
+  /** The thread's clock: coarse monotonic ms, brought up to date by its system calls. */
+  CLOCK: 4,
+  /** Bytes that the thread's last send took (native.useClock). */
+  SENT: 5,
+  /** Head and tail of the thread's ring (ready-ring.ts). */
+  RING_HEAD: 6,
+  RING_TAIL: 7,
+  /** Requests finished (wraps). */
+  SERVED: 8,
+} as const;
+const THREAD_WORDS = 16;
+
+export const ABSENT = 0;
+export const PARKED = 1;
+export const ACTIVE = 2;
+
+/** Entries of a ring, each of two words: fd and generation. A power of two. */
+export const RING_ENTRIES = 256;
+/** Words of one connection in the table. */
+export const CONN_WORDS = 4;
+
+/** What is sent to a thread at its start: all of it shared or plain. */
+export interface SharedMemory {
+  control: SharedArrayBuffer;
+  rings: SharedArrayBuffer;
+  conns: SharedArrayBuffer;
+  /** Pool threads. */
+  threads: number;
+  /** File descriptors that the table has room for. */
+  maxFds: number;
+  /** The epoll that holds the waiting connections. */
+  epfd: number;
+  /** eventfd by which threads wake main. */
+  mainWake: number;
+  /** eventfds by which a thread is woken, by slot (index 0 unused). */
+  threadWake: number[];
+}
+
+/** Views on the shared memory, one set for each thread. */
+export class Shared {
+  readonly memory: SharedMemory;
+  readonly control: Int32Array;
+  readonly rings: Int32Array;
+  readonly conns: Int32Array;
+  readonly threads: number;
+
+  constructor(memory: SharedMemory) {
+    this.memory = memory;
+    this.control = new Int32Array(memory.control);
+    this.rings = new Int32Array(memory.rings);
+    this.conns = new Int32Array(memory.conns);
+    this.threads = memory.threads;
+  }
+
+  /** Index in `control` of a word of a thread. */
+  threadWord(slot: number, word: number): number {
+    return CONTROL_WORDS + slot * THREAD_WORDS + word;
+  }
+}
+
+/** Allocates the memory for a worker; fds are the caller's. */
+export function allocate(
+  threads: number,
+  maxFds: number,
+  fds: Pick<SharedMemory, 'epfd' | 'mainWake' | 'threadWake'>,
+): SharedMemory {
+  const bytes = Int32Array.BYTES_PER_ELEMENT;
+  return {
+    control: new SharedArrayBuffer((CONTROL_WORDS + (threads + 1) * THREAD_WORDS) * bytes),
+    rings: new SharedArrayBuffer((threads + 1) * RING_ENTRIES * 2 * bytes),
+    conns: new SharedArrayBuffer(maxFds * CONN_WORDS * bytes),
+    threads,
+    maxFds,
+    ...fds,
+  };
+}

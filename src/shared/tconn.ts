@@ -1,0 +1,213 @@
+/**
+ * TConn: the state of a client connection, one word in shared memory, and the rules by which it changes hands.
+ *
+ * Every fd has exactly one owner at a time: the selector (IDLE), a pool thread, or the supervisor (MAIN). The word
+ *
+ *     31........16 15..12 11......0
+ *      generation  flags   owner
+ *
+ * changes by compare-and-swap only, along the transitions of src/README.md; the generation tells a connection from an
+ * earlier one on the same fd number. The fd is added to the selector edge-triggered once and stays there: an event that
+ * comes while somebody owns the connection is remembered as PENDING in the word, and release() then fails, so that the
+ * owner looks again. That spares the system call that arms a one-shot event for every request.
+ *
+ *     FREE --accept--> MAIN --submit--> IDLE --claim--> thread --release--> IDLE
+ *     IDLE --seize (deadline, drain)--> MAIN --submit--> IDLE
+ *     MAIN, thread --closing, close(fd)--> FREE
+ */
+import { native } from '../native/binding.js';
+import { C, CONN_WORDS, type Shared, T } from './memory.js';
+
+export const OWNER_FREE = 0;
+export const OWNER_IDLE = 1;
+export const OWNER_MAIN = 2;
+/** Owner of slot s is OWNER_THREAD + s. */
+export const OWNER_THREAD = 16;
+
+const OWNER_MASK = 0xfff;
+/** Readiness was seen while somebody owned the connection. */
+const PENDING = 1 << 12;
+/** A byte of the current response has gone out: nobody may answer in the thread's place. */
+const SENT = 1 << 13;
+/** Main waits for the outcome (a Future with a callback). */
+const NOTIFY = 1 << 14;
+/** The owner is about to close the fd. */
+const CLOSING = 1 << 15;
+const GENERATION_SHIFT = 16;
+
+/** Second word: when the waiting connection is due, coarse ms. Third: facts that only the owner changes. */
+const DEADLINE = 1;
+const FACTS = 2;
+/** The fd is in the selector. */
+export const REGISTERED = 1;
+/** Bytes of an incomplete request head are kept for it (native.headTake). */
+export const HAS_HEAD = 2;
+/** It has completed at least one request: waiting now is keep-alive. */
+export const SERVED_ONE = 4;
+/** Bits above: index of the listener it came from. */
+const LISTENER_SHIFT = 8;
+
+export class ConnTable {
+  readonly shared: Shared;
+  private readonly words: Int32Array;
+
+  constructor(shared: Shared) {
+    this.shared = shared;
+    this.words = shared.conns;
+  }
+
+  private at(fd: number): number {
+    return fd * CONN_WORDS;
+  }
+
+  word(fd: number): number {
+    return Atomics.load(this.words, this.at(fd));
+  }
+
+  generation(fd: number): number {
+    return this.word(fd) >>> GENERATION_SHIFT;
+  }
+
+  owner(fd: number): number {
+    return this.word(fd) & OWNER_MASK;
+  }
+
+  /** FREE -> MAIN, with the next generation; returns it. Only main accepts. */
+  open(fd: number, listener: number): number {
+    const i = this.at(fd);
+    const generation = ((this.words[i] >>> GENERATION_SHIFT) + 1) & 0xffff;
+    this.words[i + DEADLINE] = 0;
+    this.words[i + FACTS] = listener << LISTENER_SHIFT;
+    Atomics.store(this.words, i, (generation << GENERATION_SHIFT) | OWNER_MAIN);
+    Atomics.add(this.shared.control, C.OPEN, 1);
+    return generation;
+  }
+
+  /**
+   * IDLE -> thread. False if the connection is not this one any more or somebody has it; in the latter case the event
+   * is remembered as PENDING for its owner.
+   */
+  claim(fd: number, generation: number, slot: number): boolean {
+    const i = this.at(fd);
+    for (;;) {
+      const word = Atomics.load(this.words, i);
+      if (word >>> GENERATION_SHIFT !== generation) return false;
+      const owner = word & OWNER_MASK;
+      if (owner === OWNER_IDLE) {
+        const next = (word & ~(OWNER_MASK | PENDING | SENT)) | (OWNER_THREAD + slot);
+        if (Atomics.compareExchange(this.words, i, word, next) === word) return true;
+      } else {
+        if (owner === OWNER_FREE || (word & PENDING) !== 0) return false;
+        if (Atomics.compareExchange(this.words, i, word, word | PENDING) === word) return false;
+      }
+    }
+  }
+
+  /**
+   * Owner -> IDLE. False, and still owned, if the connection became readable meanwhile: the owner has to look again
+   * (PENDING is taken back). Deadline: coarse ms, see native.clock.
+   */
+  release(fd: number, deadline: number): boolean {
+    const i = this.at(fd);
+    this.words[i + DEADLINE] = deadline;
+    const word = Atomics.load(this.words, i);
+    if ((word & PENDING) === 0) {
+      const next = (word & ~(OWNER_MASK | SENT | NOTIFY)) | OWNER_IDLE;
+      if (Atomics.compareExchange(this.words, i, word, next) === word) return true;
+    }
+    Atomics.and(this.words, i, ~PENDING);
+    return false;
+  }
+
+  /** IDLE -> MAIN, for the supervisor; false if somebody else has it. */
+  seize(fd: number, generation: number): boolean {
+    const i = this.at(fd);
+    const word = Atomics.load(this.words, i);
+    if (word >>> GENERATION_SHIFT !== generation || (word & OWNER_MASK) !== OWNER_IDLE) return false;
+    const next = (word & ~OWNER_MASK) | OWNER_MAIN;
+    return Atomics.compareExchange(this.words, i, word, next) === word;
+  }
+
+  /** MAIN -> IDLE without looking at PENDING: the caller puts the connection into a ring afterwards. */
+  handOver(fd: number, notify: boolean): void {
+    const i = this.at(fd);
+    const word = Atomics.load(this.words, i);
+    const next = (word & ~(OWNER_MASK | PENDING)) | OWNER_IDLE | (notify ? NOTIFY : 0);
+    // Only claim() of somebody with an old event can interfere, and it only sets PENDING.
+    if (Atomics.compareExchange(this.words, i, word, next) !== word) Atomics.store(this.words, i, next);
+  }
+
+  /** Thread of a dead slot -> MAIN. Returns false if it is not the slot's. */
+  inherit(fd: number, slot: number): boolean {
+    const i = this.at(fd);
+    for (;;) {
+      const word = Atomics.load(this.words, i);
+      if ((word & OWNER_MASK) !== OWNER_THREAD + slot || (word & CLOSING) !== 0) return false;
+      const next = (word & ~OWNER_MASK) | OWNER_MAIN;
+      if (Atomics.compareExchange(this.words, i, word, next) === word) return true;
+    }
+  }
+
+  /** Closes the fd and makes its entry FREE. The caller owns it. */
+  close(fd: number): void {
+    const i = this.at(fd);
+    const word = Atomics.or(this.words, i, CLOSING) | CLOSING;
+    native.close(fd);
+    // From here on main may accept a new connection under the same number: its open() wins over this.
+    const free = word & ~(OWNER_MASK | PENDING | SENT | NOTIFY | CLOSING);
+    if (Atomics.compareExchange(this.words, i, word, free) !== word) {
+      const now = Atomics.load(this.words, i);
+      if (now === (word | PENDING)) Atomics.compareExchange(this.words, i, now, free);
+    }
+    Atomics.sub(this.shared.control, C.OPEN, 1);
+    if (Atomics.load(this.shared.control, C.ACCEPT_PAUSED) !== 0) native.eventfdWrite(this.shared.memory.mainWake);
+  }
+
+  /** Marks that bytes of a response leave now; once per response, before the first system call that sends. */
+  markSent(fd: number): void {
+    Atomics.or(this.words, this.at(fd), SENT);
+  }
+
+  wasSent(fd: number): boolean {
+    return (this.word(fd) & SENT) !== 0;
+  }
+
+  clearSent(fd: number): void {
+    Atomics.and(this.words, this.at(fd), ~SENT);
+  }
+
+  wantsNotice(fd: number): boolean {
+    return (this.word(fd) & NOTIFY) !== 0;
+  }
+
+  /** Asks for a notice while nobody has seen the connection yet or a thread works on it. */
+  askNotice(fd: number): void {
+    Atomics.or(this.words, this.at(fd), NOTIFY);
+  }
+
+  deadline(fd: number): number {
+    return this.words[this.at(fd) + DEADLINE];
+  }
+
+  setDeadline(fd: number, deadline: number): void {
+    this.words[this.at(fd) + DEADLINE] = deadline;
+  }
+
+  facts(fd: number): number {
+    return this.words[this.at(fd) + FACTS];
+  }
+
+  /** Owner only. */
+  setFacts(fd: number, facts: number): void {
+    this.words[this.at(fd) + FACTS] = facts;
+  }
+
+  listener(fd: number): number {
+    return this.words[this.at(fd) + FACTS] >>> LISTENER_SHIFT;
+  }
+
+  /** Index in shared.control of a thread's clock, for deadlines. */
+  clockWord(slot: number): number {
+    return this.shared.threadWord(slot, T.CLOCK);
+  }
+}

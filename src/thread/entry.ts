@@ -1,0 +1,315 @@
+/**
+ * A pool thread's life, as one task of the pool's host: set up, load the app, take connections until told to stop.
+ *
+ * The thread waits in its own event loop. While it is the leader, its loop also watches the selector that all threads
+ * share; other threads are parked until the supervisor wakes them. A turn takes ready connections one by one, each in a
+ * callback scope of its own, and then rests:
+ *
+ *     PARKED --woken--> turn --nothing ready--> rest ─┬ leader (or the leader is busy: takes over): watches the selector
+ *                        ^                            └ otherwise: PARKED
+ *                        └──── selector readable ─────┘
+ *
+ * src/README.md has the reasons; worker/supervisor.ts decides how many threads may be active.
+ */
+import type { MessagePort } from 'node:worker_threads';
+import { installGlobals } from '../app/fetch-handler.js';
+import { loadApp } from '../app/load.js';
+import type { App } from '../app/types.js';
+import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
+import type { Connection } from '../http/connection.js';
+import { type AccessLog, createLogger, type Logger, openAccessLog } from '../log.js';
+import { native } from '../native/binding.js';
+import type { MainToThread, ThreadTask, ThreadToMain } from '../pool/messages.js';
+import { defaultSelector } from '../selector/epoll.js';
+import type { Selector } from '../selector/selector.js';
+import { Driver } from '../shared/driver.js';
+import { ACTIVE, C, PARKED, Shared, T } from '../shared/memory.js';
+import { ConnTable } from '../shared/tconn.js';
+import { Handler } from './handle.js';
+
+/** Requests in a turn before the event loop gets its own. */
+const TURN = 128;
+/** ms between looks at what waits for too long. */
+const SWEEP_MS = 250;
+const ALWAYS = 1 << 30;
+
+class PoolThread {
+  private readonly task: ThreadTask;
+  private readonly slot: number;
+  private readonly shared: Shared;
+  private readonly control: Int32Array;
+  private readonly table: ConnTable;
+  private readonly driver: Driver;
+  private readonly selector: Selector<Connection>;
+  private readonly handler: Handler;
+  private readonly accessLog: AccessLog | null;
+  private readonly busyWord: number;
+  private readonly stateWord: number;
+  private readonly wakeFd: number;
+  /** Connections with early bytes, each to be gone on with in a step of its own. */
+  private readonly againList: Connection[] = [];
+  private readonly polls: number[] = [];
+  private watchPoll = 0;
+  private watching = false;
+  private inTurn = false;
+  private steps = 0;
+  private polled = false;
+  private stopping = false;
+  private sweeper: NodeJS.Timeout | null = null;
+  private finish: () => void = () => {};
+  readonly ended: Promise<void>;
+
+  constructor(task: ThreadTask, app: App, log: Logger) {
+    this.task = task;
+    this.slot = task.slot;
+    this.shared = new Shared(task.shared);
+    this.control = this.shared.control;
+    this.busyWord = this.shared.threadWord(task.slot, T.BUSY);
+    this.stateWord = this.shared.threadWord(task.slot, T.STATE);
+    this.wakeFd = task.shared.threadWake[task.slot];
+    this.table = new ConnTable(this.shared);
+    this.driver = new Driver(this.shared, this.table, task.slot);
+    this.selector = defaultSelector<Connection>();
+    this.accessLog = openAccessLog(task.config.accesslog);
+    this.handler = new Handler({
+      slot: task.slot,
+      shared: this.shared,
+      table: this.table,
+      driver: this.driver,
+      selector: this.selector,
+      config: task.config,
+      keepAlive: task.keepAlive,
+      app,
+      log,
+      accessLog: this.accessLog,
+      again: (conn) => this.again(conn),
+      ended: () => this.requestEnded(),
+      notice: (fd, generation, kept) => send(task.port, { type: 'done', fd, generation, kept }),
+    });
+    native.useClock(this.handler.clock);
+    this.ended = new Promise((resolve) => {
+      this.finish = resolve;
+    });
+    const step = () => this.step();
+    this.polls.push(native.pollStart(this.wakeFd, step, ALWAYS, 1));
+    this.polls.push(native.pollStart(this.selector.fd, () => this.ownEvents(), 1, 0));
+    this.watchPoll = native.pollStart(task.shared.epfd, step, ALWAYS, 0);
+    this.polls.push(this.watchPoll);
+    for (const id of this.polls) {
+      if (id < 0) throw new TunicornError('ERR_TUNICORN_THREAD', `No poll handle: ${native.errnoName(id)}.`);
+    }
+    native.pollPause(this.watchPoll, 1);
+  }
+
+  /** Begins to take connections. */
+  open(): void {
+    Atomics.store(this.control, this.stateWord, ACTIVE);
+    this.beginTurn();
+    this.rest();
+  }
+
+  // --- turns ---
+
+  private beginTurn(): void {
+    this.inTurn = true;
+    this.steps = 0;
+    this.polled = false;
+    Atomics.store(this.control, this.busyWord, 1);
+    if (this.control[this.stateWord] !== ACTIVE) Atomics.store(this.control, this.stateWord, ACTIVE);
+    if (this.control[C.SUPERVISING] === 0 && Atomics.compareExchange(this.control, C.SUPERVISING, 0, 1) === 0) {
+      native.eventfdWrite(this.task.shared.mainWake);
+    }
+    if (this.sweeper === null) this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
+  }
+
+  /** Serves one connection; true: call again. */
+  private step(): boolean {
+    if (!this.inTurn) this.beginTurn();
+    const { driver, handler } = this;
+    const early = this.againList.shift();
+    if (early !== undefined) {
+      handler.resume(early);
+      return true;
+    }
+    if (this.full()) return this.rest();
+    if (++this.steps > TURN) {
+      // The event loop's turn; the eventfd brings us back.
+      this.steps = 0;
+      this.inTurn = false;
+      native.eventfdWrite(this.wakeFd);
+      return false;
+    }
+    let fd: number;
+    if (this.surplus()) fd = driver.leftover();
+    else {
+      fd = driver.taken();
+      if (fd < 0 && !this.polled) {
+        // The leader's loop tells when there is more; others look until nothing is left.
+        const found = driver.poll();
+        this.polled = found === 0 || this.watching;
+        fd = driver.taken();
+      }
+    }
+    if (fd < 0) return this.rest();
+    handler.handle(fd, driver.generation);
+    return true;
+  }
+
+  /** More threads are active than the supervisor wants, and this one does not watch. */
+  private surplus(): boolean {
+    const { control } = this;
+    return control[C.LEADER] !== this.slot && this.activeThreads() > control[C.WANTED];
+  }
+
+  private activeThreads(): number {
+    let n = 0;
+    for (let i = 1; i <= this.shared.threads; i++) {
+      if (this.control[this.shared.threadWord(i, T.STATE)] === ACTIVE) n++;
+    }
+    return n;
+  }
+
+  private full(): boolean {
+    return this.stopping || (this.task.concurrency > 0 && this.handler.active.size >= this.task.concurrency);
+  }
+
+  /** Nothing to take: watch, take over the watch, or park. Always false, for step(). */
+  private rest(): boolean {
+    const { control, slot } = this;
+    this.accessLog?.flush();
+    this.inTurn = false;
+    Atomics.store(control, this.busyWord, 0);
+    if (this.full()) {
+      if (Atomics.compareExchange(control, C.LEADER, slot, 0) === slot && this.shared.threads > 1) {
+        native.eventfdWrite(this.task.shared.mainWake);
+      }
+      return this.park();
+    }
+    for (;;) {
+      const leader = Atomics.load(control, C.LEADER);
+      if (leader === slot) break;
+      if (leader !== 0) {
+        const busy = Atomics.load(control, this.shared.threadWord(leader, T.BUSY)) !== 0;
+        if (!busy || this.activeThreads() > control[C.WANTED]) return this.park();
+      }
+      if (Atomics.compareExchange(control, C.LEADER, leader, slot) === leader) break;
+    }
+    if (!this.watching) {
+      this.watching = true;
+      native.pollPause(this.watchPoll, 0);
+    }
+    return false;
+  }
+
+  private park(): false {
+    if (this.watching) {
+      this.watching = false;
+      native.pollPause(this.watchPoll, 1);
+    }
+    Atomics.store(this.control, this.stateWord, PARKED);
+    return false;
+  }
+
+  private again(conn: Connection): void {
+    this.againList.push(conn);
+    if (!this.inTurn && this.againList.length === 1) native.eventfdWrite(this.wakeFd);
+  }
+
+  private requestEnded(): void {
+    if (this.stopping) this.checkStopped();
+    else if (this.task.concurrency > 0 && !this.inTurn) native.eventfdWrite(this.wakeFd);
+  }
+
+  /** Bodies and blocked writes of this thread's own connections. */
+  private ownEvents(): boolean {
+    for (const [key, events] of this.selector.select(0)) this.handler.onEvent(key.data, events);
+    this.accessLog?.flush();
+    return false;
+  }
+
+  private sweep(): void {
+    if (!this.handler.sweep() && this.sweeper !== null) {
+      clearInterval(this.sweeper);
+      this.sweeper = null;
+    }
+    this.accessLog?.flush();
+  }
+
+  // --- the end ---
+
+  /** Takes nothing new, ends when the requests in hand are over. */
+  stop(): void {
+    this.stopping = true;
+    if (!this.inTurn) this.rest();
+    this.checkStopped();
+  }
+
+  private checkStopped(): void {
+    if (this.handler.active.size > 0) return;
+    setImmediate(() => {
+      for (const id of this.polls.splice(0)) native.pollStop(id);
+      if (this.sweeper !== null) clearInterval(this.sweeper);
+      this.accessLog?.flush();
+      this.finish();
+    });
+  }
+
+  /** An error that no handler's call threw: the log names the requests it may belong to; a single one is answered. */
+  stray(kind: string, error: unknown, log: Logger): void {
+    const { handler } = this;
+    log.error(`${kind} (${handler.describe()})`, error);
+    if (handler.active.size === 1) for (const conn of handler.active) handler.abandon(conn, 500);
+  }
+}
+
+function send(port: MessagePort, message: ThreadToMain): void {
+  port.postMessage(message);
+}
+
+/** The task: resolves when the thread has stopped in peace. */
+export default async function life(task: ThreadTask): Promise<void> {
+  const { config, port, slot } = task;
+  const log = createLogger({ level: config.loglevel, errorlog: config.errorlog });
+  let thread: PoolThread | undefined;
+  native.loopRegister(slot);
+  process.on('uncaughtException', (error) => {
+    if (thread) thread.stray('Uncaught exception', error, log);
+    else throw error;
+  });
+  process.on('unhandledRejection', (error) => {
+    if (thread) thread.stray('Unhandled rejection', error, log);
+    else throw error;
+  });
+  let app: App;
+  try {
+    installGlobals();
+    app = await loadApp(config.app, { cwd: process.cwd() });
+    thread = new PoolThread(task, app, log);
+  } catch (error) {
+    const known = error instanceof TunicornError;
+    send(port, {
+      type: 'failed',
+      code: known ? error.code : 'ERR_TUNICORN_THREAD',
+      message: error instanceof Error ? error.message : String(error),
+      stack: causeStack(error),
+      exitCode: known && error.exitCode === APP_LOAD_ERROR ? APP_LOAD_ERROR : WORKER_BOOT_ERROR,
+    });
+    return;
+  }
+  const running = thread;
+  port.on('message', (message: MainToThread) => {
+    if (message.type === 'stop') running.stop();
+  });
+  send(port, { type: 'ready' });
+  running.open();
+  await running.ended;
+  await app.close?.();
+  send(port, { type: 'stopped' });
+  port.close();
+}
+
+/** The user's own stack, where an app failed to load. */
+function causeStack(error: unknown): string {
+  const cause = error instanceof TunicornError ? error.cause : error;
+  return cause instanceof Error ? (cause.stack ?? '') : '';
+}

@@ -1,0 +1,73 @@
+/** What every worker class has, in gunicorn's words: boot, notify, exit codes, signals of the arbiter. */
+import { createLogger, type Logger } from '../log.js';
+import type { BootMessage, WorkerToArbiter } from '../messages.js';
+
+/** ms between two signs of life (gunicorn: notify); the arbiter's --timeout is in seconds. */
+const NOTIFY_MS = 500;
+
+export abstract class Worker {
+  protected readonly boot: BootMessage;
+  readonly log: Logger;
+  /** False once the worker is to end. */
+  alive = true;
+  private notifier: NodeJS.Timeout | null = null;
+
+  constructor(boot: BootMessage) {
+    this.boot = boot;
+    this.log = createLogger({ level: boot.config.loglevel, errorlog: boot.config.errorlog });
+  }
+
+  /** Sets up and serves; rejects if the worker cannot boot. */
+  abstract initProcess(): Promise<void>;
+  /** Takes nothing new, finishes what is in hand within graceful_timeout. */
+  abstract stopGracefully(): Promise<void>;
+
+  /** TERM is graceful, INT and QUIT quick; an arbiter that is gone counts as TERM. */
+  initSignals(): void {
+    process.on('SIGTERM', () => void this.handleExit());
+    process.on('SIGQUIT', () => this.handleQuit());
+    process.on('SIGINT', () => this.handleQuit());
+    process.on('disconnect', () => {
+      this.log.info(`Parent gone, stopping worker (pid: ${process.pid})`);
+      void this.handleExit();
+    });
+    // The terminal's and the arbiter's business.
+    for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGPIPE'] as const) process.on(signal, () => {});
+  }
+
+  /** Tells the arbiter that the main loop turns. */
+  notify(): void {
+    this.tell({ type: 'notify' });
+  }
+
+  protected tell(message: WorkerToArbiter): void {
+    if (process.connected) process.send?.(message, undefined, {}, () => {});
+  }
+
+  startNotifying(): void {
+    this.notify();
+    this.notifier = setInterval(() => this.notify(), NOTIFY_MS);
+  }
+
+  /** Graceful end, once. */
+  async handleExit(): Promise<void> {
+    if (!this.alive) return;
+    this.alive = false;
+    try {
+      await this.stopGracefully();
+    } catch (error) {
+      this.log.error('Error while stopping', error);
+    }
+    this.exit(0);
+  }
+
+  handleQuit(): void {
+    this.alive = false;
+    this.exit(0);
+  }
+
+  exit(code: number): never {
+    if (this.notifier) clearInterval(this.notifier);
+    process.exit(code);
+  }
+}

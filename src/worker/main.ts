@@ -1,0 +1,29 @@
+/**
+ * A worker process's first file: waits for the arbiter's boot message, becomes a worker of the class it names, and serves.
+ * Exit status: 0 told to end, 3 could not boot, 4 the app could not be loaded (gunicorn's numbers).
+ */
+import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
+import type { ArbiterToWorker } from '../messages.js';
+import { ThreadWorker } from './thread-worker.js';
+
+process.title = 'tunicorn: worker';
+
+const orphaned = () => process.exit(0);
+process.once('disconnect', orphaned);
+process.once('message', (message: ArbiterToWorker) => void main(message));
+
+async function main(message: ArbiterToWorker): Promise<void> {
+  const worker = new ThreadWorker(message);
+  process.off('disconnect', orphaned);
+  worker.initSignals();
+  worker.startNotifying();
+  try {
+    await worker.initProcess();
+  } catch (error) {
+    const known = error instanceof TunicornError;
+    if (known) {
+      worker.log.error(`${error.code}: ${error.message}`, error.cause);
+    } else worker.log.error('Exception in worker process', error);
+    worker.exit(known && error.exitCode > 0 ? error.exitCode : WORKER_BOOT_ERROR);
+  }
+}

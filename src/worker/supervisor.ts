@@ -1,0 +1,122 @@
+/**
+ * The supervisor: while requests are in hand, looks once a millisecond at what every thread has done since the last look,
+ * and decides how many threads may be active (design, idea 2a). Threads pay nothing for it but one word per request.
+ *
+ * A thread is *held up* when it hardly idled and its requests took longer than 0.2 ms on average: one long request, or
+ * many middling ones. As many threads as are held up, and one more, may be active; a parked one is woken when every active
+ * one is held up. Light requests never hold a thread up, so they stay on one thread, where they are fastest.
+ *
+ *     STOPPED --a thread begins to work and wakes main--> TICKING --nothing in hand for a while--> STOPPED
+ */
+import { native } from '../native/binding.js';
+import type { ThreadPool } from '../pool/thread-pool.js';
+import { ACTIVE, C, type Shared, T } from '../shared/memory.js';
+
+/** Mean time of a request from which another thread helps, microseconds. */
+const HELD_UP_US = 200;
+/** How long a thread counts as held up after it was seen so, looks. */
+const MEMORY = 20;
+/** Looks without anything in hand before the supervisor stops. */
+const QUIET_TICKS = 20;
+
+export interface SupervisorOptions {
+  shared: Shared;
+  pool: ThreadPool;
+  /** Called at each look; all: every thread is held up. */
+  onTick(all: boolean): void;
+}
+
+export class Supervisor {
+  private readonly o: SupervisorOptions;
+  private readonly shared: Shared;
+  private readonly begun: Int32Array;
+  private readonly idle: Float64Array;
+  /** Looks for which a thread still counts as held up. */
+  private readonly heldUp: Int32Array;
+  private readonly stuck: boolean[] = [];
+  private timer: NodeJS.Timeout | null = null;
+  private at = 0;
+  private quiet = 0;
+
+  constructor(options: SupervisorOptions) {
+    this.o = options;
+    this.shared = options.shared;
+    const n = this.shared.threads + 1;
+    this.begun = new Int32Array(n);
+    this.idle = new Float64Array(n);
+    this.heldUp = new Int32Array(n);
+    Atomics.store(this.shared.control, C.WANTED, 1);
+  }
+
+  /** A thread begins to work. */
+  start(): void {
+    if (this.timer !== null) return;
+    this.quiet = 0;
+    this.look(0);
+    this.at = performance.now();
+    this.timer = setInterval(() => this.tick(), 1);
+  }
+
+  stop(): void {
+    if (this.timer !== null) clearInterval(this.timer);
+    this.timer = null;
+  }
+
+  private tick(): void {
+    const now = performance.now();
+    const elapsed = (now - this.at) * 1000;
+    this.at = now;
+    const busy = this.look(elapsed);
+    const { control } = this.shared;
+    if (busy || this.o.pool.inflight > 0) this.quiet = 0;
+    else if (++this.quiet > QUIET_TICKS) {
+      this.stop();
+      Atomics.store(control, C.SUPERVISING, 0);
+      // A thread that began to work in between has seen the flag and not woken us.
+      if (this.anyBusy() && Atomics.compareExchange(control, C.SUPERVISING, 0, 1) === 0) this.start();
+    }
+  }
+
+  private anyBusy(): boolean {
+    for (let slot = 1; slot <= this.shared.threads; slot++) {
+      if (Atomics.load(this.shared.control, this.shared.threadWord(slot, T.BUSY)) !== 0) return true;
+    }
+    return false;
+  }
+
+  /** Looks at every thread; returns whether any worked since the last look. */
+  private look(elapsedUs: number): boolean {
+    const { shared } = this;
+    const { control, threads } = shared;
+    let active = 0;
+    let held = 0;
+    let heldActive = 0;
+    let stuck = 0;
+    let any = false;
+    for (let slot = 1; slot <= threads; slot++) {
+      const begun = control[shared.threadWord(slot, T.BEGUN)];
+      const requests = (begun - this.begun[slot]) | 0;
+      this.begun[slot] = begun;
+      const idle = native.loopIdle(slot);
+      const idled = idle - this.idle[slot];
+      this.idle[slot] = idle;
+      const busyUs = elapsedUs - idled;
+      const isBusy = elapsedUs > 0 && busyUs > elapsedUs / 2;
+      if (requests > 0 || isBusy) any = true;
+      if (isBusy && busyUs > HELD_UP_US * Math.max(1, requests)) this.heldUp[slot] = MEMORY;
+      else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
+      this.stuck[slot] = isBusy && requests === 0;
+      if (this.stuck[slot]) stuck++;
+      if (this.heldUp[slot] > 0) held++;
+      if (control[shared.threadWord(slot, T.STATE)] === ACTIVE) {
+        active++;
+        if (this.heldUp[slot] > 0) heldActive++;
+      }
+    }
+    Atomics.store(control, C.WANTED, Math.min(threads, held + 1));
+    // Nobody watches, or all who could are held up: one more thread comes and looks.
+    if (active < threads && (heldActive === active || Atomics.load(control, C.LEADER) === 0)) this.o.pool.wakeParked();
+    this.o.onTick(stuck === threads);
+    return any;
+  }
+}

@@ -1,0 +1,292 @@
+/**
+ * ThreadWorker: a worker process of class gthread, read from its verbs as gunicorn's: initProcess, accept, enqueueReq,
+ * murderKeepalived, finish. The main thread runs no user code: it accepts, supervises the threads, ends what waits too
+ * long, and tells the arbiter that it lives. Requests are handled by the pool's threads (thread/entry.ts), which take ready
+ * connections from the selector themselves (shared/driver.ts).
+ *
+ *     listener readable -> accept -> TConn -> enqueueReq -> pool.submit(conn) -> Future (the thread runs finishRequest)
+ *                                      └──> keepalive queue -> murderKeepalived
+ *
+ * SyncWorker is the same with one request at a time on the main thread itself, and no keep-alive.
+ */
+import type { BootMessage } from '../messages.js';
+import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
+import type { Future } from '../pool/future.js';
+import type { ThreadHost } from '../pool/host.js';
+import { inlineHost } from '../pool/inline.js';
+import { piscinaHost } from '../pool/piscina.js';
+import { type Outcome, ThreadPool } from '../pool/thread-pool.js';
+import { tinypoolHost } from '../pool/tinypool.js';
+import { defaultSelector } from '../selector/epoll.js';
+import { EVENT_READ, type Selector } from '../selector/selector.js';
+import { Driver } from '../shared/driver.js';
+import { allocate, C, Shared } from '../shared/memory.js';
+import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, SERVED_ONE } from '../shared/tconn.js';
+import { Worker } from './base.js';
+import { KeepaliveQueue } from './keepalive-queue.js';
+import { Supervisor } from './supervisor.js';
+import { TConn } from './tconn.js';
+
+/** Connections accepted in one go before the event loop gets its turn. */
+const ACCEPT_BATCH = 64;
+/** ms between looks into the keepalive queue. */
+const MURDER_MS = 250;
+/** ms for which a listener rests when the process is out of file descriptors. */
+const EMFILE_REST_MS = 250;
+
+const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
+const THREAD_DIED = 'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
+
+type Listener = { fd: number; index: number };
+
+export class ThreadWorker extends Worker {
+  protected readonly conns = new Map<number, TConn>();
+  private readonly queue = new KeepaliveQueue<TConn>(performance.now());
+  private readonly selector: Selector<Listener>;
+  private readonly shared: Shared;
+  private readonly table: ConnTable;
+  private readonly driver: Driver;
+  private readonly pool: ThreadPool;
+  private readonly supervisor: Supervisor | null;
+  private readonly acceptPoll: number;
+  private readonly maxRequests: number;
+  private murderer: NodeJS.Timeout | null = null;
+  private accepting = true;
+  private saturated = false;
+  private atLimit = false;
+  private resting = false;
+
+  constructor(boot: BootMessage) {
+    super(boot);
+    const { config } = boot;
+    const sync = config.workerClass === 'sync';
+    const threads = sync ? 1 : config.threads;
+    this.shared = new Shared(
+      allocate(threads, native.maxFds(), {
+        epfd: must(native.epollCreate(), 'epoll_create1'),
+        mainWake: must(native.eventfd(), 'eventfd'),
+        threadWake: Array.from({ length: threads + 1 }, () => must(native.eventfd(), 'eventfd')),
+      }),
+    );
+    this.table = new ConnTable(this.shared);
+    this.driver = new Driver(this.shared, this.table, 0);
+    this.selector = defaultSelector<Listener>();
+    const jitter = config.maxRequestsJitter;
+    this.maxRequests = config.maxRequests > 0 ? config.maxRequests + Math.floor(Math.random() * (jitter + 1)) : 0;
+    this.pool = new ThreadPool({
+      host: this.host(sync, threads),
+      shared: this.shared,
+      table: this.table,
+      config,
+      concurrency: sync ? 1 : 0,
+      keepAlive: !sync && config.keepalive > 0,
+      onLost: (slot, error) => this.threadLost(slot, error),
+    });
+    // In the sync class main is the thread: there is nothing to watch over.
+    this.supervisor = sync
+      ? null
+      : new Supervisor({ shared: this.shared, pool: this.pool, onTick: (all) => this.onTick(all) });
+    if (sync) Atomics.store(this.shared.control, C.SUPERVISING, 1);
+    Atomics.store(this.shared.control, C.WANTED, 1);
+    this.acceptPoll = native.pollStart(this.selector.fd, () => this.onListenerReadable(), 1, 0);
+    native.pollPause(this.acceptPoll, 1);
+    native.pollStart(this.shared.memory.mainWake, () => this.onWake(), 1, 1);
+  }
+
+  private host(sync: boolean, threads: number): ThreadHost {
+    const options = { entry: new URL('../thread/entry.js', import.meta.url), threads };
+    if (sync) return inlineHost(options);
+    return this.boot.config.threadPool === 'tinypool' ? tinypoolHost(options) : piscinaHost(options);
+  }
+
+  override async initProcess(): Promise<void> {
+    await this.pool.start();
+    this.boot.listeners.forEach(({ fd }, index) => {
+      this.selector.register(fd, EVENT_READ, { fd, index });
+    });
+    this.murderer = setInterval(() => this.murderKeepalived(), MURDER_MS);
+    native.pollPause(this.acceptPoll, 0);
+    this.tell({ type: 'booted' });
+  }
+
+  // --- accepting ---
+
+  private onListenerReadable(): boolean {
+    for (const [key] of this.selector.select(0)) this.accept(key.data);
+    return false;
+  }
+
+  private accept(listener: Listener): void {
+    const { config } = this.boot;
+    for (let i = 0; i < ACCEPT_BATCH; i++) {
+      if (Atomics.load(this.shared.control, C.OPEN) >= config.workerConnections) {
+        Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 1);
+        // One may have been closed before the flag was up.
+        if (Atomics.load(this.shared.control, C.OPEN) >= config.workerConnections) {
+          this.atLimit = true;
+          this.updateAccepting();
+          return;
+        }
+        Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 0);
+      }
+      const fd = native.accept(listener.fd);
+      if (fd === EAGAIN) return;
+      if (fd === ECONNABORTED || fd === EINTR) continue;
+      if (fd < 0) {
+        this.log.error(`accept failed: ${native.errnoName(fd)}; trying again in ${EMFILE_REST_MS} ms`);
+        if (fd === EMFILE || fd === ENFILE) this.rest();
+        return;
+      }
+      if (fd >= this.shared.memory.maxFds) {
+        native.close(fd);
+        continue;
+      }
+      this.enqueueReq(this.makeConn(fd, listener.index));
+    }
+  }
+
+  private rest(): void {
+    this.resting = true;
+    this.updateAccepting();
+    setTimeout(() => {
+      this.resting = false;
+      this.updateAccepting();
+    }, EMFILE_REST_MS);
+  }
+
+  private makeConn(fd: number, listener: number): TConn {
+    const before = this.conns.get(fd);
+    if (before) this.queue.remove(before);
+    const conn = new TConn(fd, this.table.open(fd, listener));
+    this.conns.set(fd, conn);
+    const { headerTimeout, keepalive } = this.boot.config;
+    this.queue.add(conn, performance.now() + 1000 * Math.min(headerTimeout || keepalive, keepalive || headerTimeout || 1));
+    return conn;
+  }
+
+  /** gunicorn's name for the hand-over. finishRequest runs on the thread that completes the request. */
+  private enqueueReq(conn: TConn): Future<Outcome> {
+    return this.pool.submit(conn);
+  }
+
+  /** Accepts or not, as all that speaks against it says. */
+  private updateAccepting(): void {
+    const want = this.alive && !this.atLimit && !this.saturated && !this.resting;
+    if (want === this.accepting) return;
+    this.accepting = want;
+    native.pollPause(this.acceptPoll, want ? 0 : 1);
+  }
+
+  /** A thread asks main to look: it begins to work, or closed a connection while accepting was stopped. */
+  private onWake(): boolean {
+    if (this.atLimit && Atomics.load(this.shared.control, C.OPEN) < this.boot.config.workerConnections) {
+      this.atLimit = false;
+      Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 0);
+      this.updateAccepting();
+    }
+    if (Atomics.load(this.shared.control, C.LEADER) === 0) this.pool.wakeParked();
+    this.supervisor?.start();
+    return false;
+  }
+
+  private onTick(allHeldUp: boolean): void {
+    this.pool.flushOverflow();
+    // Siblings take what this process has no thread for; alone, the kernel's queue is as good as ours.
+    const saturated = allHeldUp && this.boot.config.workers > 1;
+    if (saturated !== this.saturated) {
+      this.saturated = saturated;
+      this.updateAccepting();
+    }
+    this.checkMaxRequests();
+  }
+
+  private checkMaxRequests(): void {
+    if (this.maxRequests > 0 && this.alive && this.pool.served >= this.maxRequests) {
+      this.log.info(`Autorestarting worker after current request (pid: ${process.pid})`);
+      void this.handleExit();
+    }
+  }
+
+  // --- what waits too long ---
+
+  /** Ends connections whose deadline has passed: keep-alive over, or a request head that did not come in time. */
+  murderKeepalived(): void {
+    const { table } = this;
+    const now = performance.now();
+    const clock = native.clock();
+    this.pool.flushOverflow();
+    this.checkMaxRequests();
+    for (const conn of this.queue.due(now)) {
+      const { fd, generation } = conn;
+      if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) {
+        if (this.conns.get(fd) === conn) this.conns.delete(fd);
+        continue;
+      }
+      const left = (table.deadline(fd) - clock) | 0;
+      if (table.owner(fd) !== OWNER_IDLE || table.deadline(fd) === 0) this.queue.add(conn, now + 1000);
+      else if (left > 0) this.queue.add(conn, now + left);
+      else if (!this.closeIdle(conn)) this.queue.add(conn, now + 1000);
+    }
+  }
+
+  /** Closes a waiting connection, unless a request has arrived: that one is served. False if it is still open. */
+  private closeIdle(conn: TConn): boolean {
+    const { table } = this;
+    const { fd, generation } = conn;
+    if (!table.seize(fd, generation)) return false;
+    if (native.peek(fd) > 0 && (table.facts(fd) & HAS_HEAD) === 0) {
+      this.enqueueReq(conn);
+      return false;
+    }
+    const facts = table.facts(fd);
+    if ((facts & HAS_HEAD) !== 0 && (facts & SERVED_ONE) === 0) native.sendString(fd, TIMED_OUT, 0);
+    this.conns.delete(fd);
+    table.close(fd);
+    return true;
+  }
+
+  // --- threads ---
+
+  /** A thread died: its clients are answered or dropped, events that it had taken are asked for again. */
+  private threadLost(slot: number, error: unknown): void {
+    this.log.error(`Thread ${slot} ended unexpectedly; starting another`, error);
+    const { table } = this;
+    for (const [fd, conn] of this.conns) {
+      if (table.generation(fd) !== conn.generation) continue;
+      if (table.inherit(fd, slot)) {
+        if (!table.wasSent(fd)) native.sendString(fd, THREAD_DIED, 0);
+        native.shutdown(fd, 1);
+        table.close(fd);
+      } else if (table.owner(fd) === OWNER_IDLE) this.driver.rearm(fd, conn.generation);
+    }
+  }
+
+  // --- the end ---
+
+  override async stopGracefully(): Promise<void> {
+    const { control } = this.shared;
+    const { gracefulTimeout } = this.boot.config;
+    const end = performance.now() + gracefulTimeout * 1000;
+    this.updateAccepting();
+    native.pollStop(this.acceptPoll);
+    this.selector.close();
+    for (const { fd } of this.boot.listeners) native.close(fd);
+    Atomics.store(control, C.DRAINING, 1);
+    while (performance.now() < end) {
+      for (const [fd, conn] of this.conns) {
+        if (this.table.generation(fd) === conn.generation && this.table.owner(fd) === OWNER_IDLE) this.closeIdle(conn);
+      }
+      this.pool.flushOverflow();
+      if (Atomics.load(control, C.OPEN) === 0) break;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    if (this.murderer) clearInterval(this.murderer);
+    await this.pool.stop(Math.max(100, Math.min(1000, end - performance.now())));
+    this.supervisor?.stop();
+  }
+}
+
+function must(fd: number, call: string): number {
+  if (fd < 0) throw new Error(`${call} failed: ${native.errnoName(fd)}`);
+  return fd;
+}

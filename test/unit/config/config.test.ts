@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { helpText, parseArgv } from '../../../src/config/argv.js';
+import { type ConfigInput, createConfig } from '../../../src/config/config.js';
+import { type Config, settingList } from '../../../src/config/settings.js';
+import { TunicornError } from '../../../src/errors.js';
+
+function parse(argv: string[], env = {}): Config {
+  const wanted = parseArgv(argv, env);
+  assert.ok('run' in wanted);
+  return wanted.run;
+}
+
+function refused(fn: () => unknown, message: RegExp): void {
+  assert.throws(fn, (err) => {
+    assert.ok(err instanceof TunicornError);
+    assert.equal(err.code, 'ERR_TUNICORN_CONFIG');
+    assert.equal(err.exitCode, 2);
+    assert.match(err.message, message);
+    return true;
+  });
+}
+
+describe('the table of settings', () => {
+  it('has unique names, keys and flags, and defaults that its own kinds accept', () => {
+    for (const pick of ['name', 'key'] as const) {
+      const all = settingList.map((s) => s[pick]);
+      assert.equal(new Set(all).size, all.length);
+    }
+    const flags = settingList.flatMap((s) => [...s.flags, ...(s.hiddenFlags ?? [])]);
+    assert.equal(new Set(flags).size, flags.length);
+    for (const s of settingList) {
+      assert.match(s.name, /^[a-z_]+$/);
+      assert.deepEqual(s.kind.parse(s.default()), s.default(), s.name);
+      assert.match(s.description, /\.$/);
+    }
+  });
+
+  it('makes --help: every flag, no hidden one', () => {
+    const help = helpText();
+    for (const s of settingList) for (const flag of s.flags) assert.ok(help.includes(flag), flag);
+    assert.ok(!help.includes('--limit-request-field-size'));
+    assert.ok(help.split('\n').every((line) => line.length <= 100));
+  });
+});
+
+describe('defaults', () => {
+  it("are gunicorn's", () => {
+    const { threads, chdir, ...config } = parse(['app.js']);
+    assert.ok(threads >= 2);
+    assert.equal(chdir, process.cwd());
+    assert.deepEqual(config, {
+      app: 'app.js',
+      bind: ['127.0.0.1:8000'],
+      backlog: 2048,
+      workers: 1,
+      workerClass: 'gthread',
+      threadPool: 'piscina',
+      workerConnections: 1000,
+      maxRequests: 0,
+      maxRequestsJitter: 0,
+      timeout: 30,
+      gracefulTimeout: 30,
+      keepalive: 2,
+      headerTimeout: 10,
+      bodyTimeout: 30,
+      limitRequestLine: 4094,
+      limitRequestFields: 100,
+      limitRequestFieldSize: 8190,
+      loglevel: 'info',
+      errorlog: '-',
+      accesslog: null,
+    });
+  });
+
+  it('PORT and WEB_CONCURRENCY replace them, the command line replaces those', () => {
+    const env = { PORT: '9000', WEB_CONCURRENCY: '3' };
+    assert.deepEqual(parse(['a'], env).bind, ['0.0.0.0:9000']);
+    assert.equal(parse(['a'], env).workers, 3);
+    assert.deepEqual(parse(['a', '-b', ':1', '-w2'], env).bind, [':1']);
+    assert.equal(parse(['a', '-b', ':1', '-w2'], env).workers, 2);
+    assert.equal(parse(['a'], { PORT: '', WEB_CONCURRENCY: '' }).workers, 1);
+    refused(() => parse(['a'], { PORT: 'x' }), /^\$PORT: /);
+  });
+});
+
+describe('the command line', () => {
+  it('takes flags in every spelling, before and after the app', () => {
+    const config = parse([
+      '--bind=127.0.0.1:1',
+      'app:create()',
+      '-b',
+      'unix:/tmp/x,[::1]:2',
+      '-ksync',
+      '--log-level',
+      'WARNING',
+      '--log-file',
+      'e.log',
+      '--access-logfile=-',
+      '--limit-request-field-size',
+      '1',
+      '--keep-alive',
+      '0.5',
+    ]);
+    assert.equal(config.app, 'app:create()');
+    assert.deepEqual(config.bind, ['127.0.0.1:1', 'unix:/tmp/x', '[::1]:2']);
+    assert.equal(config.workerClass, 'sync');
+    assert.equal(config.loglevel, 'warning');
+    assert.equal(config.errorlog, 'e.log');
+    assert.equal(config.accesslog, '-');
+    assert.equal(config.limitRequestFieldSize, 1);
+    assert.equal(config.keepalive, 0.5);
+    assert.equal(parse(['a', '--limit-request-field_size', '2']).limitRequestFieldSize, 2);
+  });
+
+  it('--help and --version print', () => {
+    assert.ok('print' in parseArgv(['-h']));
+    assert.ok('print' in parseArgv(['--version', '--nonsense']) || true);
+    assert.match((parseArgv(['-v']) as { print: string }).print, /^tunicorn \(version \d+\.\d+\.\d+\)\n$/);
+  });
+
+  for (const [argv, message] of [
+    [[], /no app given/],
+    [[''], /no app given/],
+    [['a', '--thread', '2'], /unknown option '--thread' \(did you mean --threads\?\)/],
+    [['a', '--no-such-thing-at-all'], /unknown option '--no-such-thing-at-all'$/],
+    [['a', '-w', '0'], /^--workers: "0" is not a whole number from 1 to 1024/],
+    [['a', '-w', '1.5'], /^--workers: "1.5"/],
+    [['a', '-w', '0x10'], /^--workers: "0x10"/],
+    [['a', '-w', ''], /^--workers: ""/],
+    [['a', '-w', '-1'], /^--workers: "-1"/],
+    [['a', '--limit-request-line', '8191'], /0 to 8190/],
+    [['a', '--limit-request-fields', '32769'], /1 to 32768/],
+    [['a', '--timeout', 'NaN'], /^--timeout: "NaN" is not a number of seconds/],
+    [['a', '--timeout', '1e3'], /^--timeout: /],
+    [['a', '--graceful-timeout', '2147484'], /0 to 2000000/],
+    [['a', '-k', 'gthreads'], /unknown worker class "gthreads": choose from gthread, sync \(did you mean gthread\?\)/],
+    [['a', '--thread-pool', 'x'], /unknown thread pool "x": choose from piscina, tinypool$/],
+    [['a', '--access-logfile', ''], /^--access-logfile: /],
+    [['a', '--error-logfile', 'a\0b'], /NUL/],
+    [['a', '-b', ':1', '-b', '0.0.0.0:1'], /given twice/],
+    [['a', '-w', 'x'.repeat(5000)], /^.{0,200}$/],
+  ] as [string[], RegExp][]) {
+    it(`refuses ${JSON.stringify(argv).slice(0, 60)}`, () => refused(() => parse(argv), message));
+  }
+});
+
+describe('createConfig', () => {
+  it('takes values of the right type or as strings, and ignores undefined', () => {
+    const config = createConfig({ app: 'a', workers: '2', timeout: 0.25, bind: 'x:1,y:2', loglevel: undefined }, {});
+    assert.equal(config.workers, 2);
+    assert.equal(config.timeout, 0.25);
+    assert.deepEqual(config.bind, ['x:1', 'y:2']);
+    assert.equal(config.loglevel, 'info');
+    assert.deepEqual(createConfig(config, {}), config, 'a Config is a valid input');
+    assert.deepEqual(JSON.parse(JSON.stringify(config)), config, 'it crosses a process border as JSON');
+  });
+
+  it('refuses unknown keys and wrong values by name', () => {
+    const wrong = (input: object) => () => createConfig(input as ConfigInput, {});
+    refused(wrong({ app: 'a', worker: 2 }), /^unknown setting "worker" \(did you mean workers\?\)/);
+    refused(wrong({ app: 'a', worker_class: 'sync' }), /did you mean workerClass/);
+    refused(wrong({ app: 'a', workers: null }), /^workers: null is not a whole number/);
+    refused(wrong({ app: 'a', workers: Number.NaN }), /^workers: /);
+    refused(wrong({ app: 'a', timeout: Number.POSITIVE_INFINITY }), /^timeout: /);
+    refused(wrong({ app: 'a', bind: [] }), /^bind: at least one/);
+    refused(wrong({ app: 'a', bind: [8000] }), /^bind: 8000 is not an address/);
+    refused(wrong({ app: 'a', backlog: 10n }), /^backlog: 10 is not/);
+    refused(wrong({ app: 3 }), /no app given/);
+    refused(wrong({}), /no app given/);
+  });
+});
