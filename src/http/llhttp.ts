@@ -79,7 +79,8 @@ export class Llhttp {
     this.inputSize = inputSize;
     this.inputAt = this.exports.malloc(inputSize);
     this.memory = Buffer.from(this.exports.memory.buffer);
-    for (let method = 0; method <= 46; method++) this.methods[method] = this.text(this.exports.llhttp_method_name(method));
+    for (let method = 0; method <= 46; method++)
+      this.methods[method] = this.text(this.exports.llhttp_method_name(method));
   }
 
   /** A new parser for requests: a pointer, to be given to the calls of `exports`. */

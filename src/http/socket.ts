@@ -274,7 +274,10 @@ export class ClientSocket extends Duplex {
     const { callbacks } = this;
     this.callbacks = [];
     for (const cb of callbacks) {
-      process.nextTick(cb, error ?? Object.assign(new Error('The connection is closed'), { code: 'ERR_STREAM_DESTROYED' }));
+      process.nextTick(
+        cb,
+        error ?? Object.assign(new Error('The connection is closed'), { code: 'ERR_STREAM_DESTROYED' }),
+      );
     }
     // An error of the connection is told through the request and the response; nobody has to listen here.
     const listened = this.listenerCount('error') > 0;

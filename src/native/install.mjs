@@ -1,7 +1,7 @@
 // Puts prebuilds/<platform>-<arch>/tunicorn.node in place: keeps one that loads (the packed tarball carries it), builds it
 // with node-gyp otherwise. Whatever is missing is told in one message.
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, existsSync, mkdirSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, renameSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,14 +31,19 @@ function ready() {
 }
 
 const [major] = process.versions.node.split('.').map(Number);
-if (major < 20) fail(`Node.js 20 or later is needed; this is ${process.version}. Install a newer Node.js and try again.`);
+if (major < 20)
+  fail(`Node.js 20 or later is needed; this is ${process.version}. Install a newer Node.js and try again.`);
 if (process.platform !== 'linux' || !['x64', 'arm64'].includes(process.arch)) {
   fail(`runs on Linux x64 and arm64; this is ${process.platform} ${process.arch}, for which there is no selector yet.`);
 }
 if (ready()) process.exit(0);
 
 const compiler = process.env.CXX ?? 'c++';
-for (const [tool, what] of [[compiler, 'a C++ compiler'], ['make', 'make'], ['python3', 'Python 3']]) {
+for (const [tool, what] of [
+  [compiler, 'a C++ compiler'],
+  ['make', 'make'],
+  ['python3', 'Python 3'],
+]) {
   if (spawnSync(tool.split(' ')[0], ['--version'], { stdio: 'ignore' }).error) {
     fail(
       `its addon has to be built on this machine and ${what} (${tool}) is missing. ` +
@@ -56,4 +61,6 @@ if (build.status !== 0) {
   fail('the addon could not be built; what the compiler said stands above.');
 }
 mkdirSync(dirname(target), { recursive: true });
-copyFileSync(join(here, 'build', 'Release', 'tunicorn.node'), target);
+// By rename: a process that has the old one loaded keeps it.
+copyFileSync(join(here, 'build', 'Release', 'tunicorn.node'), `${target}.new`);
+renameSync(`${target}.new`, target);

@@ -92,7 +92,10 @@ export class Future<T> {
   private none(): TunicornError {
     return this.current === 'CANCELLED'
       ? new TunicornError('ERR_TUNICORN_FUTURE_CANCELLED', 'The future was cancelled.')
-      : new TunicornError('ERR_TUNICORN_FUTURE_PENDING', 'The future is not done: add a callback with addDoneCallback.');
+      : new TunicornError(
+          'ERR_TUNICORN_FUTURE_PENDING',
+          'The future is not done: add a callback with addDoneCallback.',
+        );
   }
 }
 

@@ -12,7 +12,7 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Config } from '../config/settings.js';
 import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { native } from '../native/binding.js';
-import { ABSENT, C, PARKED, Shared, type SharedMemory, T } from '../shared/memory.js';
+import { ABSENT, C, PARKED, type Shared, type SharedMemory, T } from '../shared/memory.js';
 import { ReadyRing } from '../shared/ready-ring.js';
 import type { ConnTable } from '../shared/tconn.js';
 import { Future } from './future.js';
@@ -157,7 +157,8 @@ export class ThreadPool {
         } else if (message.type === 'failed') {
           failure = new TunicornError(message.code, message.message, {
             exitCode: message.exitCode,
-            cause: message.stack === '' ? undefined : Object.assign(new Error(message.message), { stack: message.stack }),
+            cause:
+              message.stack === '' ? undefined : Object.assign(new Error(message.message), { stack: message.stack }),
           });
           reject(failure);
         } else if (message.type === 'done') this.completed(message.fd, message.generation, message.kept);

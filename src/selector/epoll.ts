@@ -1,14 +1,6 @@
 /** The epoll backend of Selector: the calls and nothing else. Level-triggered, as CPython's EpollSelector. */
 import { TunicornError } from '../errors.js';
-import {
-  EINTR,
-  EPOLL_CTL_ADD,
-  EPOLL_CTL_DEL,
-  EPOLL_CTL_MOD,
-  EPOLLIN,
-  EPOLLOUT,
-  native,
-} from '../native/binding.js';
+import { EINTR, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE, type EventMask, Selector, type SelectorBackend } from './selector.js';
 
 const MAX_EVENTS = 128;

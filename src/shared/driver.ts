@@ -48,7 +48,7 @@ export class Driver {
   poll(): number {
     const n = native.epollWait(this.epfd, this.events, BATCH, 0);
     for (let i = 0; i < n; i++) this.mine.put(this.events[i * 3], this.events[i * 3 + 1]);
-    return n > 0 ? n : 0;
+    return Math.max(0, n);
   }
 
   private from(ring: ReadyRing): number {

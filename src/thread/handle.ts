@@ -19,7 +19,7 @@ import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.j
 import type { WriteCallback } from '../http/socket.js';
 import type { AccessLog, Logger } from '../log.js';
 import { EAGAIN, native } from '../native/binding.js';
-import { type EventMask, EVENT_READ, EVENT_WRITE, type Selector } from '../selector/selector.js';
+import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
 import type { Driver } from '../shared/driver.js';
 import { C, type Shared, T } from '../shared/memory.js';
 import { type ConnTable, HAS_HEAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
@@ -181,7 +181,12 @@ export class Handler implements ConnectionHost, ExchangeHost {
     control[this.inflight]++;
     this.active.add(conn);
     if (parser.upgrade && parser.method === 'CONNECT') {
-      return this.refused(conn, 405, 'CONNECT is not supported', 'Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n');
+      return this.refused(
+        conn,
+        405,
+        'CONNECT is not supported',
+        'Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n',
+      );
     }
     const expectation = parser.headers.length > 0 ? expectOf(parser) : '';
     if (expectation !== '' && expectation !== '100-continue') return this.refused(conn, 417, 'Unknown expectation');
@@ -404,7 +409,13 @@ export class Handler implements ConnectionHost, ExchangeHost {
         this.o.log.info(`Client too slow in ${conn.method} ${conn.url}`);
         if (conn.active && !conn.responded && !conn.socket.blocked) this.abandon(conn, 408);
         else this.drop(conn, disconnected(0));
-      } else if (conn.active && !conn.responded && requestMs > 0 && ((now - conn.began) | 0) > requestMs && !conn.waiting) {
+      } else if (
+        conn.active &&
+        !conn.responded &&
+        requestMs > 0 &&
+        ((now - conn.began) | 0) > requestMs &&
+        !conn.waiting
+      ) {
         this.o.log.error(`Request timed out after ${config.timeout} s: ${conn.method} ${conn.url}`);
         if (conn.res?.headersSent) conn.began = now;
         else this.abandon(conn, 500);

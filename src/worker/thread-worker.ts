@@ -160,7 +160,10 @@ export class ThreadWorker extends Worker {
     const conn = new TConn(fd, this.table.open(fd, listener));
     this.conns.set(fd, conn);
     const { headerTimeout, keepalive } = this.boot.config;
-    this.queue.add(conn, performance.now() + 1000 * Math.min(headerTimeout || keepalive, keepalive || headerTimeout || 1));
+    this.queue.add(
+      conn,
+      performance.now() + 1000 * Math.min(headerTimeout || keepalive, keepalive || headerTimeout || 1),
+    );
     return conn;
   }
 
