@@ -24,7 +24,7 @@ interface Host {
   close(): Promise<unknown>;
 }
 
-export const DISPATCH_HOSTS = ['piscina', 'tinypool', 'tunicorn'] as const;
+export const DISPATCH_HOSTS = ['piscina', 'tinypool', 'tunicorn', 'tunicorn-future'] as const;
 export type DispatchHost = (typeof DISPATCH_HOSTS)[number];
 
 export const IN_FLIGHT = 64;
@@ -43,11 +43,21 @@ async function tinypoolHost(threads: number): Promise<Host> {
 }
 
 /**
- * Our hand-over: ThreadPool.submit(conn) -> Future (src/pool/thread-pool.ts), over connections whose handler answers
- * at once. To be written with the pool; until then nothing is reported in its name.
+ * Our hand-over: ThreadPool.submit(conn) of a connection on which nothing has arrived. A thread takes it, tries to receive,
+ * and gives it back to the selector: everything that a request costs besides itself. With `future` the round trip ends when
+ * the Future is set on the main thread (a message); without, as in the server, nobody tells main: it ends when the
+ * connection's word in shared memory says that the thread is done, which main looks for once a turn of its loop.
  */
-async function tunicornHost(_threads: number): Promise<Host | string> {
-  return 'our hand-over is not measured yet: src/pool/thread-pool.ts has no benchmark here';
+async function tunicornHost(threads: number, future: boolean): Promise<Host> {
+  const { PoolFixture } = await import('./pool-fixture.js');
+  const fixture = await PoolFixture.start(threads, IN_FLIGHT);
+  const task = async (value: number): Promise<number> => {
+    const conn = fixture.take();
+    await (future ? fixture.submitForFuture(conn) : fixture.submitAndWatch(conn));
+    fixture.giveBack(conn);
+    return value;
+  };
+  return { task, close: () => fixture.close() };
 }
 
 /** Runs `inFlight` loops of tasks for `seconds`. */
@@ -69,9 +79,13 @@ async function measure(host: Host, inFlight: number, seconds: number): Promise<D
 }
 
 async function run(name: DispatchHost, threads: number, seconds: number): Promise<DispatchOutcome> {
-  const hosts = { piscina: piscinaHost, tinypool: tinypoolHost, tunicorn: tunicornHost };
-  const host = await hosts[name](threads);
-  if (typeof host === 'string') return { missing: host };
+  const hosts: Record<DispatchHost, () => Promise<Host>> = {
+    piscina: () => piscinaHost(threads),
+    tinypool: () => tinypoolHost(threads),
+    tunicorn: () => tunicornHost(threads, false),
+    'tunicorn-future': () => tunicornHost(threads, true),
+  };
+  const host = await hosts[name]();
   try {
     await measure(host, IN_FLIGHT, Math.min(0.5, seconds));
     const sequential = await measure(host, 1, seconds);
@@ -85,4 +99,5 @@ async function run(name: DispatchHost, threads: number, seconds: number): Promis
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const [name, threads, seconds] = process.argv.slice(2);
   console.log(JSON.stringify(await run(name as DispatchHost, Number(threads), Number(seconds))));
+  process.exit(0);
 }

@@ -2,11 +2,12 @@
 // event loop of its thread. Everything else is plain system calls in the files beside this one.
 //
 // Life: Init() makes the state and registers an async cleanup hook; when the environment ends (exit, terminate() at any
-// instant, resource limits) the hook closes every poll handle on the loop and then frees the state. File descriptors
-// are never closed here: they belong to the process, and their owner is decided in TypeScript.
+// instant, resource limits) the hook closes every poll handle on the loop and then frees the state. A caller's file
+// descriptors are never closed here: they belong to the process, and their owner is decided in TypeScript. A poll
+// handle watches a duplicate of its own, because libuv aborts the process when a watched fd turns out to be closed.
 #include "addon.h"
 
-#include <sys/eventfd.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 struct PollHandle {
@@ -16,7 +17,7 @@ struct PollHandle {
   PollHandle* prev;
   PollHandle* next;
   int id;
-  int fd;
+  int fd;           // a duplicate, closed with the handle
   int budget;       // how often the callback may ask to be called again in one turn of the loop
   bool drain;       // an eventfd: read it before the call, so that it does not fire again
   bool closing;
@@ -42,6 +43,7 @@ void FinishEnv(EnvState* s) {
 void OnClosed(uv_handle_t* h) {
   PollHandle* p = reinterpret_cast<PollHandle*>(h);
   EnvState* s = p->state;
+  close(p->fd);
   delete p;
   s->open_polls--;
   if (s->closing) FinishEnv(s);
@@ -100,6 +102,8 @@ napi_value PollStart(napi_env env, napi_callback_info info) {
   napi_valuetype type = napi_undefined;
   if (a.count() > 1) napi_typeof(env, a.at(1), &type);
   if (!a.ok() || s == nullptr || s->closing || type != napi_function || fd < 0 || budget < 1) return Bad(env);
+  fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return Errno(env);
   PollHandle* p = new PollHandle();
   p->state = s;
   p->fd = fd;
@@ -108,6 +112,7 @@ napi_value PollStart(napi_env env, napi_callback_info info) {
   p->closing = false;
   int err = uv_poll_init(s->loop, &p->handle, fd);
   if (err != 0) {
+    close(fd);
     delete p;
     return Int(env, err);
   }
@@ -169,16 +174,19 @@ napi_value PollRef(napi_env env, napi_callback_info info) {
 }
 
 // useClock(Int32Array[2]) -> 0: element 0 is the time (coarse ms), brought up to date by recv, send and epollWait of this
-// environment; element 1 gets the bytes that the last sendString or sendHead took
+// environment; element 1 gets the bytes that the last sendString or sendHead took. Shared memory only: another buffer
+// could be detached while it is written to.
 napi_value UseClock(napi_env env, napi_callback_info info) {
   Args a(env, info);
   EnvState* s = State(env);
   napi_typedarray_type type;
   size_t length = 0;
   void* data = nullptr;
+  napi_value buffer = nullptr;
+  bool detachable = true;
   if (s == nullptr || a.count() < 1 ||
-      napi_get_typedarray_info(env, a.at(0), &type, &length, &data, nullptr, nullptr) != napi_ok ||
-      type != napi_int32_array || length < 2) {
+      napi_get_typedarray_info(env, a.at(0), &type, &length, &data, &buffer, nullptr) != napi_ok ||
+      type != napi_int32_array || length < 2 || napi_is_arraybuffer(env, buffer, &detachable) != napi_ok || detachable) {
     return Bad(env);
   }
   if (s->clock_ref != nullptr) napi_delete_reference(env, s->clock_ref);
@@ -214,6 +222,7 @@ NAPI_MODULE_INIT() {
   s->env = env;
   if (napi_get_uv_event_loop(env, &s->loop) != napi_ok || napi_set_instance_data(env, s, nullptr, nullptr) != napi_ok ||
       napi_add_async_cleanup_hook(env, OnEnvEnd, s, &s->cleanup) != napi_ok) {
+    napi_set_instance_data(env, nullptr, nullptr, nullptr);
     delete s;
     napi_throw_error(env, "ERR_TUNICORN_NATIVE", "tunicorn's addon could not be attached to this environment");
     return exports;

@@ -40,10 +40,15 @@ class Args {
   }
   napi_value at(size_t i) const { return values_[i]; }
   size_t count() const { return count_; }
+  // Only what is an int32 exactly: NaN and 2 ** 32 would otherwise read as file descriptor 0.
   int32_t i32(size_t i) {
-    int32_t v = 0;
-    if (i >= count_ || napi_get_value_int32(env_, values_[i], &v) != napi_ok) ok_ = false;
-    return v;
+    double v = 0;
+    if (i >= count_ || napi_get_value_double(env_, values_[i], &v) != napi_ok || !(v >= INT32_MIN && v <= INT32_MAX) ||
+        static_cast<double>(static_cast<int32_t>(v)) != v) {
+      ok_ = false;
+      return 0;
+    }
+    return static_cast<int32_t>(v);
   }
   // Bytes [off, off + len) of a typed array or Buffer; false if they are not all inside it.
   bool bytes(size_t i, int32_t off, int32_t len, char** out) {

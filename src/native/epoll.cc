@@ -40,8 +40,9 @@ napi_value EpollWait(napi_env env, napi_callback_info info) {
   epoll_event events[kMaxEvents];
   if (max > kMaxEvents) max = kMaxEvents;
   int n = epoll_wait(epfd, events, max, timeout);
+  if (n < 0) n = -errno;
   Tick(State(env));
-  if (n < 0) return Errno(env);
+  if (n < 0) return Int(env, n);
   int32_t* out = static_cast<int32_t*>(data);
   for (int i = 0; i < n; i++) {
     out[i * 3] = static_cast<int32_t>(events[i].data.u64);

@@ -70,8 +70,13 @@ napi_value HeadLength(napi_env env, napi_callback_info info) {
   Args a(env, info);
   int fd = a.i32(0);
   if (!a.ok() || fd < 0 || fd >= kMaxFds || Heads() == nullptr) return Bad(env);
-  Head* head = Heads()[fd].load();
-  return Int(env, head == nullptr ? 0 : head->length);
+  // Taken out to be read: nobody can free it meanwhile. It goes back unless somebody has put another one.
+  Head* head = SwapHead(fd, nullptr);
+  if (head == nullptr) return Int(env, 0);
+  int32_t length = head->length;
+  Head* none = nullptr;
+  if (!Heads()[fd].compare_exchange_strong(none, head)) free(head);
+  return Int(env, length);
 }
 
 // --- loops: slot -> event loop, so that the supervisor can see whether a thread's loop still turns.

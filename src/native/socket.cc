@@ -44,6 +44,8 @@ bool FillAddress(napi_env env, Args& a, size_t first, sockaddr_storage* addr, so
     return false;
   }
   napi_get_value_string_utf8(env, a.at(first + 1), text, sizeof text, &length);
+  // The system would read an address up to its first NUL and take the rest for granted.
+  if (memchr(text, 0, length) != nullptr) return false;
   memset(addr, 0, sizeof *addr);
   if (family == kTcp4) {
     auto* in = reinterpret_cast<sockaddr_in*>(addr);
@@ -131,17 +133,18 @@ napi_value Shutdown(napi_env env, napi_callback_info info) {
   return Check(env, shutdown(fd, how));
 }
 
-// recv(fd, Uint8Array, offset, length) -> n (0: end of stream) | -errno
+// recv(fd, Uint8Array, offset, length) -> n (0: end of stream) | -errno; no room is -EINVAL, as 0 would read as the end
 napi_value Recv(napi_env env, napi_callback_info info) {
   Args a(env, info);
   int fd = a.i32(0), off = a.i32(2), len = a.i32(3);
   char* data;
-  if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
+  if (!a.ok() || !a.bytes(1, off, len, &data) || len == 0) return Bad(env);
   ssize_t n;
   do n = recv(fd, data, static_cast<size_t>(len), 0);
   while (n < 0 && errno == EINTR);
+  int64_t result = n < 0 ? -errno : n;
   Tick(State(env));
-  return n < 0 ? Errno(env) : Int(env, n);
+  return Int(env, result);
 }
 
 // peek(fd) -> 1 bytes wait, 0 end of stream | -errno (-EAGAIN: nothing there)
@@ -162,8 +165,9 @@ napi_value Send(napi_env env, napi_callback_info info) {
   ssize_t n;
   do n = send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
+  int64_t result = n < 0 ? -errno : n;
   Tick(State(env));
-  return n < 0 ? Errno(env) : Int(env, n);
+  return Int(env, result);
 }
 
 // A string's bytes: on the stack, or in memory of their own where they are many.
@@ -203,9 +207,10 @@ class StringBytes {
 
 // What a call that sends text returns: bytes left to send, 0 for all. JavaScript does not know a string's bytes.
 napi_value Left(napi_env env, size_t total, ssize_t n) {
+  int error = errno;
   EnvState* s = State(env);
   Tick(s);
-  if (n < 0) return Errno(env);
+  if (n < 0) return Int(env, -error);
   if (s != nullptr && s->clock != nullptr) s->clock[1] = static_cast<int32_t>(n);
   return Int(env, static_cast<int64_t>(total - static_cast<size_t>(n)));
 }
@@ -267,7 +272,7 @@ napi_value Name(napi_env env, napi_callback_info info) {
     memcpy(text, un->sun_path, n);
     text[n] = 0;
   }
-  napi_value out, address;
+  napi_value out = nullptr, address = nullptr;
   napi_create_object(env, &out);
   napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &address);
   napi_set_named_property(env, out, "family", Int(env, family));

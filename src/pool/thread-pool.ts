@@ -14,7 +14,7 @@ import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { native } from '../native/binding.js';
 import { ABSENT, C, PARKED, type Shared, type SharedMemory, T } from '../shared/memory.js';
 import { ReadyRing } from '../shared/ready-ring.js';
-import type { ConnTable } from '../shared/tconn.js';
+import { type ConnTable, OWNER_FREE, OWNER_IDLE } from '../shared/tconn.js';
 import { Future } from './future.js';
 import type { ThreadHost } from './host.js';
 import type { MainToThread, ThreadToMain } from './messages.js';
@@ -79,9 +79,13 @@ export class ThreadPool {
   submit(conn: Submittable): Future<Outcome> {
     const { table } = this.o;
     const { fd, generation } = conn;
+    const visits = table.visits(fd);
     const future = new Future<Outcome>(() => {
       this.futures.set(fd, { generation, future });
       if (table.generation(fd) === generation) table.askNotice(fd);
+      // The thread may have been done before it could know that somebody asks.
+      if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) this.completed(fd, generation, false);
+      else if (table.visits(fd) !== visits && table.owner(fd) === OWNER_IDLE) this.completed(fd, generation, true);
     });
     table.handOver(fd, false);
     if (this.overflow.length > 0 || !this.ring.put(fd, generation)) this.overflow.push(conn);

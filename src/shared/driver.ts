@@ -71,6 +71,11 @@ export class Driver {
     return fd;
   }
 
+  /** Main has handed over connections that nobody has taken yet. */
+  get submitted(): boolean {
+    return !this.main.empty;
+  }
+
   /** A connection that this thread itself has taken out of the kernel, or -1. */
   leftover(): number {
     return this.from(this.mine);

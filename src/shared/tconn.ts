@@ -38,6 +38,8 @@ const GENERATION_SHIFT = 16;
 /** Second word: when the waiting connection is due, coarse ms. Third: facts that only the owner changes. */
 const DEADLINE = 1;
 const FACTS = 2;
+/** Fourth: how often an owner was done with it. Tells a late asker that the outcome is there already. */
+const VISITS = 3;
 /** The fd is in the selector. */
 export const REGISTERED = 1;
 /** Bytes of an incomplete request head are kept for it (native.headTake). */
@@ -113,7 +115,9 @@ export class ConnTable {
     const word = Atomics.load(this.words, i);
     if ((word & PENDING) === 0) {
       const next = (word & ~(OWNER_MASK | SENT | NOTIFY)) | OWNER_IDLE;
+      this.words[i + VISITS]++;
       if (Atomics.compareExchange(this.words, i, word, next) === word) return true;
+      this.words[i + VISITS]--;
     }
     Atomics.and(this.words, i, ~PENDING);
     return false;
@@ -178,6 +182,10 @@ export class ConnTable {
 
   wantsNotice(fd: number): boolean {
     return (this.word(fd) & NOTIFY) !== 0;
+  }
+
+  visits(fd: number): number {
+    return Atomics.load(this.words, this.at(fd) + VISITS);
   }
 
   /** Asks for a notice while nobody has seen the connection yet or a thread works on it. */
