@@ -25,6 +25,6 @@ export type ThreadToMain =
   /** The app could not be loaded, or the thread not be set up; the thread ends. */
   | { type: 'failed'; code: string; message: string; stack: string; exitCode: number }
   /** A connection that main had asked about was handled: kept or closed. */
-  | { type: 'done'; fd: number; generation: number; kept: boolean }
+  | { type: 'done'; fd: number; generation: number; visits: number; kept: boolean }
   /** All requests are finished after 'stop'. */
   | { type: 'stopped' };

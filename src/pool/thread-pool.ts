@@ -56,7 +56,7 @@ export class ThreadPool {
   private readonly slots = new Map<number, Slot>();
   /** Connections that wait for room in the ring. */
   private readonly overflow: Submittable[] = [];
-  private readonly futures = new Map<number, { generation: number; future: Future<Outcome> }>();
+  private readonly futures = new Map<number, { generation: number; visits: number; future: Future<Outcome> }>();
   private stopping = false;
 
   constructor(options: ThreadPoolOptions) {
@@ -81,11 +81,14 @@ export class ThreadPool {
     const { fd, generation } = conn;
     const visits = table.visits(fd);
     const future = new Future<Outcome>(() => {
-      this.futures.set(fd, { generation, future });
+      this.futures.set(fd, { generation, visits, future });
       if (table.generation(fd) === generation) table.askNotice(fd);
       // The thread may have been done before it could know that somebody asks.
-      if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) this.completed(fd, generation, false);
-      else if (table.visits(fd) !== visits && table.owner(fd) === OWNER_IDLE) this.completed(fd, generation, true);
+      if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE)
+        this.completed(fd, generation, visits + 1, false);
+      else if (table.visits(fd) !== visits && table.owner(fd) === OWNER_IDLE) {
+        this.completed(fd, generation, visits + 1, true);
+      }
     });
     table.handOver(fd, false);
     if (this.overflow.length > 0 || !this.ring.put(fd, generation)) this.overflow.push(conn);
@@ -165,7 +168,9 @@ export class ThreadPool {
               message.stack === '' ? undefined : Object.assign(new Error(message.message), { stack: message.stack }),
           });
           reject(failure);
-        } else if (message.type === 'done') this.completed(message.fd, message.generation, message.kept);
+        } else if (message.type === 'done') {
+          this.completed(message.fd, message.generation, message.visits, message.kept);
+        }
       });
       const ended = (error: unknown) => {
         port1.close();
@@ -184,9 +189,10 @@ export class ThreadPool {
     });
   }
 
-  private completed(fd: number, generation: number, kept: boolean): void {
+  /** visits: how often owners were done with it then; a notice of an earlier visit says nothing about this future. */
+  private completed(fd: number, generation: number, visits: number, kept: boolean): void {
     const waiting = this.futures.get(fd);
-    if (waiting === undefined || waiting.generation !== generation) return;
+    if (waiting === undefined || waiting.generation !== generation || visits <= waiting.visits) return;
     this.futures.delete(fd);
     waiting.future.setResult({ kept });
   }

@@ -52,6 +52,8 @@ const LISTENER_SHIFT = 8;
 export class ConnTable {
   readonly shared: Shared;
   private readonly words: Int32Array;
+  /** After release() and close(): -1, or, where main asked for a notice, the visits to report. */
+  notice = -1;
 
   constructor(shared: Shared) {
     this.shared = shared;
@@ -107,7 +109,7 @@ export class ConnTable {
 
   /**
    * Owner -> IDLE. False, and still owned, if the connection became readable meanwhile: the owner has to look again
-   * (PENDING is taken back). Deadline: coarse ms, see native.clock.
+   * (PENDING is taken back). Deadline: coarse ms, see native.clock. Sets `notice`.
    */
   release(fd: number, deadline: number): boolean {
     const i = this.at(fd);
@@ -115,8 +117,11 @@ export class ConnTable {
     const word = Atomics.load(this.words, i);
     if ((word & PENDING) === 0) {
       const next = (word & ~(OWNER_MASK | SENT | NOTIFY)) | OWNER_IDLE;
-      this.words[i + VISITS]++;
-      if (Atomics.compareExchange(this.words, i, word, next) === word) return true;
+      const visits = ++this.words[i + VISITS];
+      if (Atomics.compareExchange(this.words, i, word, next) === word) {
+        this.notice = (word & NOTIFY) === 0 ? -1 : visits;
+        return true;
+      }
       this.words[i + VISITS]--;
     }
     Atomics.and(this.words, i, ~PENDING);
@@ -152,16 +157,21 @@ export class ConnTable {
     }
   }
 
-  /** Closes the fd and makes its entry FREE. The caller owns it. */
+  /** Closes the fd and makes its entry FREE. The caller owns it. Sets `notice`. */
   close(fd: number): void {
     const i = this.at(fd);
-    const word = Atomics.or(this.words, i, CLOSING) | CLOSING;
+    const visits = ++this.words[i + VISITS];
+    let word = Atomics.or(this.words, i, CLOSING) | CLOSING;
+    const generation = word >>> GENERATION_SHIFT;
     native.close(fd);
-    // From here on main may accept a new connection under the same number: its open() wins over this.
-    const free = word & ~(OWNER_MASK | PENDING | SENT | NOTIFY | CLOSING);
-    if (Atomics.compareExchange(this.words, i, word, free) !== word) {
-      const now = Atomics.load(this.words, i);
-      if (now === (word | PENDING)) Atomics.compareExchange(this.words, i, now, free);
+    // From here on main may accept a new connection under the same number: its open() wins over this. Anybody may
+    // still set PENDING or NOTIFY.
+    this.notice = -1;
+    while (word >>> GENERATION_SHIFT === generation && (word & CLOSING) !== 0) {
+      if ((word & NOTIFY) !== 0) this.notice = visits;
+      const seen = Atomics.compareExchange(this.words, i, word, generation << GENERATION_SHIFT);
+      if (seen === word) break;
+      word = seen;
     }
     Atomics.sub(this.shared.control, C.OPEN, 1);
     if (Atomics.load(this.shared.control, C.ACCEPT_PAUSED) !== 0) native.eventfdWrite(this.shared.memory.mainWake);
@@ -178,10 +188,6 @@ export class ConnTable {
 
   clearSent(fd: number): void {
     Atomics.and(this.words, this.at(fd), ~SENT);
-  }
-
-  wantsNotice(fd: number): boolean {
-    return (this.word(fd) & NOTIFY) !== 0;
   }
 
   visits(fd: number): number {

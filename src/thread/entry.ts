@@ -84,7 +84,7 @@ class PoolThread {
       accessLog: this.accessLog,
       again: (conn) => this.again(conn),
       ended: () => this.requestEnded(),
-      notice: (fd, generation, kept) => send(task.port, { type: 'done', fd, generation, kept }),
+      notice: (fd, generation, visits, kept) => send(task.port, { type: 'done', fd, generation, visits, kept }),
     });
     native.useClock(this.handler.clock);
     this.ended = new Promise((resolve) => {

@@ -47,7 +47,7 @@ export interface HandlerOptions {
   /** A request ended. */
   ended(): void;
   /** Main asked to hear when the connection has been handled. */
-  notice(fd: number, generation: number, kept: boolean): void;
+  notice(fd: number, generation: number, visits: number, kept: boolean): void;
 }
 
 export class Handler implements ConnectionHost, ExchangeHost {
@@ -344,13 +344,12 @@ export class Handler implements ConnectionHost, ExchangeHost {
       if (driver.register(fd, generation) < 0) return this.drop(conn, null);
     }
     if (deadline === 0) deadline = (this.clock[0] + this.headMs) | 0;
-    const notify = table.wantsNotice(fd);
     if (!table.release(fd, deadline)) {
       // An event came while we had it: look again.
       this.receive(conn);
       return;
     }
-    if (notify) this.o.notice(fd, generation, true);
+    if (table.notice >= 0) this.o.notice(fd, generation, table.notice, true);
   }
 
   /** Closes a connection that this thread owns. */
@@ -362,9 +361,8 @@ export class Handler implements ConnectionHost, ExchangeHost {
     conn.gone(error);
     conn.active = false;
     this.connections.delete(conn.fd);
-    const notify = table.wantsNotice(conn.fd);
     table.close(conn.fd);
-    if (notify) this.o.notice(conn.fd, conn.generation, false);
+    if (table.notice >= 0) this.o.notice(conn.fd, conn.generation, table.notice, false);
   }
 
   watch(conn: Connection, read: boolean, write: boolean): void {
