@@ -80,6 +80,8 @@ export class Connection implements Wire {
   /** Bytes sent beside the socket, and length of the response's head, for the access log. */
   directBytes = 0;
   headBytes = 0;
+  /** The client has sent requests before it had the response to an earlier one. */
+  pipelines = false;
   private bytesBefore = 0;
 
   private message: MessageParser | null = null;
@@ -236,6 +238,7 @@ export class Connection implements Wire {
         if (parser.consumed < n) {
           const at = parser.inputAt + parser.consumed;
           this.early = Buffer.from(parser.memory.subarray(at, parser.inputAt + n));
+          this.pipelines = true;
         }
         return this.messageDone();
       }
@@ -252,7 +255,6 @@ export class Connection implements Wire {
       for (const piece of pieces) this.drained += piece.length;
       this.pieces = [];
       if (this.drained <= MAX_DRAIN) return true;
-      this.endMessage();
       this.last = true;
       this.host.finishRequest(this);
       return false;
@@ -305,7 +307,8 @@ export class Connection implements Wire {
     if (!this.active || !this.responded || this.inHandler || this.closed) return;
     if (this.socketObject?.blocked) return;
     if (this.message) {
-      if (this.last) this.endMessage();
+      // What is unread of a connection that ends is met by a lingering close: finishRequest sees `unread`.
+      if (this.last) this.setWatch(false, false);
       else if (this.reading !== DRAINING) {
         // The rest of the body nobody wants: read it within bounds, so that the connection can be kept.
         this.reading = DRAINING;

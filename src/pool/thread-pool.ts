@@ -8,7 +8,7 @@
  *
  *     slot: STARTING --ready--> RUNNING --task ends--> DEAD --onLost--> STARTING        any --stop--> STOPPED
  */
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Config } from '../config/settings.js';
 import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { native } from '../native/binding.js';
@@ -46,13 +46,24 @@ interface Slot {
   port: MessagePort;
   abort: AbortController;
   running: boolean;
+  /** Settles when its task is over. */
+  ended: Promise<void>;
 }
+
+/** How long a thread that was told to die may take before it counts as dead, ms. */
+const GONE_MS = 1000;
+/** After how long a replacement that could not start is tried again, ms. */
+const RESTART_MS = 1000;
 
 export class ThreadPool {
   private readonly o: ThreadPoolOptions;
   private readonly shared: Shared;
   private readonly memory: SharedMemory;
   private readonly ring: ReadyRing;
+  /** All rings, main's first. */
+  private readonly rings: ReadyRing[];
+  /** Slots whose event loop does not turn now, as the supervisor saw it: of no use to wake. */
+  readonly stuck: boolean[] = [];
   private readonly slots = new Map<number, Slot>();
   /** Connections that wait for room in the ring. */
   private readonly overflow: Submittable[] = [];
@@ -63,7 +74,8 @@ export class ThreadPool {
     this.o = options;
     this.shared = options.shared;
     this.memory = options.shared.memory;
-    this.ring = new ReadyRing(options.shared, 0);
+    this.rings = Array.from({ length: options.shared.threads + 1 }, (_, slot) => new ReadyRing(options.shared, slot));
+    this.ring = this.rings[0];
   }
 
   /** Starts every thread; resolves when all have loaded the app, rejects with the first one's error. */
@@ -96,12 +108,15 @@ export class ThreadPool {
     return future;
   }
 
-  /** Moves what had no room into the ring. Returns how many still wait. */
+  /**
+   * Moves what had no room into the ring, and sees to it that nothing waits in any ring while a thread is at rest: a thread
+   * may have begun on a long request with more events in its ring. Returns how many had no room.
+   */
   flushOverflow(): number {
     while (this.overflow.length > 0 && this.ring.put(this.overflow[0].fd, this.overflow[0].generation)) {
       this.overflow.shift();
     }
-    if (!this.ring.empty) this.wakeOne();
+    if (this.rings.some((ring) => !ring.empty)) this.wakeOne();
     return this.overflow.length;
   }
 
@@ -121,15 +136,15 @@ export class ThreadPool {
     native.eventfdWrite(this.memory.threadWake[slot]);
   }
 
-  /** Wakes one parked thread; false if there is none. */
+  /** Wakes one parked thread, one whose loop turns if there is such; false if none is parked. */
   wakeParked(): boolean {
+    let found = 0;
     for (let slot = 1; slot <= this.shared.threads; slot++) {
-      if (Atomics.load(this.shared.control, this.shared.threadWord(slot, T.STATE)) === PARKED) {
-        this.wake(slot);
-        return true;
-      }
+      if (Atomics.load(this.shared.control, this.shared.threadWord(slot, T.STATE)) !== PARKED) continue;
+      if (found === 0 || this.stuck[found]) found = slot;
     }
-    return false;
+    if (found > 0) this.wake(found);
+    return found > 0;
   }
 
   /** Requests in hand on all threads. */
@@ -153,11 +168,11 @@ export class ThreadPool {
   private startThread(slot: number): Promise<void> {
     const { host, config, concurrency, keepAlive } = this.o;
     const { port1, port2 } = new MessageChannel();
-    const entry: Slot = { port: port1, abort: new AbortController(), running: false };
-    this.slots.set(slot, entry);
+    const abort = new AbortController();
+    const closed = new Promise<void>((resolve) => port1.once('close', resolve));
     return new Promise((resolve, reject) => {
       let failure: TunicornError | undefined;
-      port1.on('message', (message: ThreadToMain) => {
+      const onMessage = (message: ThreadToMain) => {
         if (message.type === 'ready') {
           entry.running = true;
           resolve();
@@ -171,8 +186,15 @@ export class ThreadPool {
         } else if (message.type === 'done') {
           this.completed(message.fd, message.generation, message.visits, message.kept);
         }
-      });
-      const ended = (error: unknown) => {
+      };
+      port1.on('message', onMessage);
+      const ended = async (error: unknown) => {
+        // The thread's last messages came before its end, but by another way: without them we would not know why.
+        for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1)) {
+          onMessage(last.message);
+        }
+        // A host tells that a thread is lost when it begins to die. Its connections are ours only when its port is gone.
+        if (entry.running && !this.stopping) await within(closed, GONE_MS);
         port1.close();
         const reason =
           failure ??
@@ -183,9 +205,15 @@ export class ThreadPool {
         reject(reason);
         if (entry.running) this.lost(slot, error);
       };
-      host
-        .run({ slot, shared: this.memory, config, concurrency, keepAlive, port: port2 }, entry.abort.signal)
-        .then(() => ended(undefined), ended);
+      const entry: Slot = {
+        port: port1,
+        abort,
+        running: false,
+        ended: host
+          .run({ slot, shared: this.memory, config, concurrency, keepAlive, port: port2 }, abort.signal)
+          .then(() => ended(undefined), ended),
+      };
+      this.slots.set(slot, entry);
     });
   }
 
@@ -202,11 +230,33 @@ export class ThreadPool {
     const { control } = shared;
     for (const word of [T.INFLIGHT, T.BUSY, T.STATE]) Atomics.store(control, shared.threadWord(slot, word), ABSENT);
     Atomics.compareExchange(control, C.LEADER, slot, 0);
+    const epfd = Atomics.exchange(control, shared.threadWord(slot, T.EPFD), 0);
+    if (epfd > 0) native.close(epfd);
     this.slots.delete(slot);
     if (this.stopping) return;
     this.o.onLost(slot, error);
+    this.settleLost();
     this.wakeOne();
-    this.startThread(slot).catch((cause: unknown) => this.o.onLost(slot, cause));
+    this.replace(slot);
+  }
+
+  /** Futures of connections that onLost closed: no thread will tell. */
+  private settleLost(): void {
+    const { table } = this.o;
+    for (const [fd, { generation, visits }] of this.futures) {
+      if (table.generation(fd) === generation && table.owner(fd) !== OWNER_FREE) continue;
+      this.completed(fd, generation, visits + 1, false);
+    }
+  }
+
+  /** A thread that does not come up (its app's file is being written, say) is tried again and again, but not at once. */
+  private replace(slot: number): void {
+    if (this.stopping) return;
+    this.startThread(slot).catch((cause: unknown) => {
+      if (this.stopping) return;
+      this.o.onLost(slot, cause);
+      setTimeout(() => this.replace(slot), RESTART_MS).unref();
+    });
   }
 
   /** Ends a thread at once, whatever it does. onLost follows. */
@@ -214,27 +264,27 @@ export class ThreadPool {
     this.slots.get(slot)?.abort.abort();
   }
 
-  /** Lets the threads finish what they have in hand and end; resolves when all have, at most after ms. */
+  /** Lets the threads finish what they have in hand and end, for at most ms; what is left then is ended at once. */
   async stop(ms: number): Promise<void> {
     this.stopping = true;
-    const ports = [...this.slots.values()].map((slot) => slot.port);
-    const done = ports.map(
-      (port) =>
-        new Promise<void>((resolve) => {
-          port.on('message', (message: ThreadToMain) => {
-            if (message.type === 'stopped') resolve();
-          });
-          port.on('close', () => resolve());
-        }),
+    const slots = [...this.slots.values()];
+    for (const { port } of slots) port.postMessage({ type: 'stop' } satisfies MainToThread);
+    await within(Promise.all(slots.map(({ ended }) => ended)), ms);
+    await within(
+      this.o.host.destroy().catch(() => {}),
+      GONE_MS,
     );
-    for (const port of ports) port.postMessage({ type: 'stop' } satisfies MainToThread);
-    let timer: NodeJS.Timeout | undefined;
-    await Promise.race([
-      Promise.all(done),
-      new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, ms);
-      }),
-    ]);
-    clearTimeout(timer);
+    for (const { future } of this.futures.values()) future.cancel();
+    this.futures.clear();
   }
+}
+
+/** Waits for the promise, at most ms. */
+async function within(promise: Promise<unknown>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, late]);
+  clearTimeout(timer);
 }

@@ -31,6 +31,9 @@ export interface SelectorBackend {
   close(): void;
 }
 
+/** The longest wait that a system call can be told, ms. */
+const MAX_TIMEOUT = 0x7fffffff;
+
 export class Selector<D> {
   private readonly backend: SelectorBackend;
   private readonly keys = new Map<number, SelectorKey<D>>();
@@ -53,8 +56,9 @@ export class Selector<D> {
     return this.keys.has(fd);
   }
 
-  /** Throws ERR_TUNICORN_SELECTOR_UNKNOWN. */
+  /** Throws ERR_TUNICORN_SELECTOR_UNKNOWN, or _CLOSED after close(). */
   getKey(fd: number): SelectorKey<D> {
+    if (this.closed) throw new TunicornError('ERR_TUNICORN_SELECTOR_CLOSED', 'The selector is closed.');
     const key = this.keys.get(fd);
     if (key === undefined) throw unknown(fd);
     return key;
@@ -91,24 +95,30 @@ export class Selector<D> {
     return key;
   }
 
-  /** The fd may be closed already: that is no error, as in CPython. */
+  /** The fd may be closed already: that is no error, as in CPython. A closed selector knows no fd. */
   unregister(fd: number): SelectorKey<D> {
-    const key = this.getKey(fd);
+    const key = this.keys.get(fd);
+    if (key === undefined) throw unknown(fd);
     this.keys.delete(fd);
     this.backend.remove(fd);
     return key;
   }
 
-  /** Ready keys with their events; timeout in ms: 0 looks and returns, -1 waits for ever (only where that may block). */
+  /**
+   * Ready keys with their events; timeout in ms, rounded up: 0 looks and returns, below 0 waits for ever (only where that
+   * may block). Throws ERR_TUNICORN_SELECTOR_SYSTEM when the selector's own fd is gone.
+   */
   select(timeoutMs = 0): Array<[SelectorKey<D>, EventMask]> {
     if (this.closed) throw new TunicornError('ERR_TUNICORN_SELECTOR_CLOSED', 'The selector is closed.');
     const ready: Array<[SelectorKey<D>, EventMask]> = [];
-    this.backend.wait(timeoutMs, (fd, events) => {
+    const timeout = timeoutMs < 0 ? -1 : Math.min(Math.ceil(timeoutMs), MAX_TIMEOUT);
+    const result = this.backend.wait(timeout, (fd, events) => {
       const key = this.keys.get(fd);
       if (key === undefined) return;
       const wanted = (events & key.events) as EventMask;
       if (wanted !== (0 as number)) ready.push([key, wanted]);
     });
+    if (result < 0) throw failed('select', this.fd, result);
     return ready;
   }
 

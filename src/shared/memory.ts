@@ -42,6 +42,8 @@ export const T = {
   RING_TAIL: 7,
   /** Requests finished (wraps). */
   SERVED: 8,
+  /** The thread's own epoll fd, 0 = none: main closes it when the thread died. Whoever swaps in 0 closes it. */
+  EPFD: 9,
 } as const;
 const THREAD_WORDS = 16;
 

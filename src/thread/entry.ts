@@ -11,7 +11,7 @@
  *
  * src/README.md has the reasons; worker/supervisor.ts decides how many threads may be active.
  */
-import type { MessagePort } from 'node:worker_threads';
+import { isMainThread, type MessagePort } from 'node:worker_threads';
 import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
 import type { App } from '../app/types.js';
@@ -70,6 +70,7 @@ class PoolThread {
     this.table = new ConnTable(this.shared);
     this.driver = new Driver(this.shared, this.table, task.slot);
     this.selector = defaultSelector<Connection>();
+    Atomics.store(this.control, this.shared.threadWord(task.slot, T.EPFD), this.selector.fd);
     this.accessLog = openAccessLog(task.config.accesslog);
     this.handler = new Handler({
       slot: task.slot,
@@ -250,6 +251,7 @@ class PoolThread {
     if (this.handler.active.size > 0) return;
     setImmediate(() => {
       for (const id of this.polls.splice(0)) native.pollStop(id);
+      if (Atomics.exchange(this.control, this.shared.threadWord(this.slot, T.EPFD), 0) !== 0) this.selector.close();
       if (this.sweeper !== null) clearInterval(this.sweeper);
       this.accessLog?.flush();
       this.finish();
@@ -274,6 +276,8 @@ export default async function life(task: ThreadTask): Promise<void> {
   const log = createLogger({ level: config.loglevel, errorlog: config.errorlog });
   let thread: PoolThread | undefined;
   native.loopRegister(slot);
+  // In the sync class this is the worker's main thread, which has its name.
+  if (!isMainThread) native.setThreadName(`tunicorn-t${slot}`);
   process.on('uncaughtException', (error) => {
     if (thread) thread.stray('Uncaught exception', error, log);
     else throw error;
@@ -305,7 +309,11 @@ export default async function life(task: ThreadTask): Promise<void> {
   send(port, { type: 'ready' });
   running.open();
   await running.ended;
-  await app.close?.();
+  try {
+    await app.close?.();
+  } catch (error) {
+    log.error('Error while closing the app', error);
+  }
   send(port, { type: 'stopped' });
   port.close();
 }

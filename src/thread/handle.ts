@@ -158,6 +158,7 @@ export class Handler implements ConnectionHost, ExchangeHost {
       complete && parser.consumed < length
         ? Buffer.from(parser.memory.subarray(parser.inputAt + parser.consumed, parser.inputAt + length))
         : null;
+    if (conn.early !== null) conn.pipelines = true;
     this.handleRequest(conn, complete);
   }
 
@@ -315,7 +316,8 @@ export class Handler implements ConnectionHost, ExchangeHost {
     } else if (req) detachRequest(req);
     conn.reset();
     if (conn.last || conn.closed) {
-      if (conn.unread || conn.early !== null) conn.startLinger();
+      // Closing with input unread resets the connection, and the end of the response may be lost with it.
+      if (!conn.closed && (conn.unread || conn.pipelines || native.peek(fd) > 0)) conn.startLinger();
       else this.drop(conn, null);
       return;
     }
@@ -328,7 +330,8 @@ export class Handler implements ConnectionHost, ExchangeHost {
       return;
     }
     if (control[C.DRAINING] !== 0) {
-      this.drop(conn, null);
+      // This response did not say that it is the last: the client may be sending already.
+      conn.startLinger();
       return;
     }
     this.release(conn, (this.clock[0] + this.keepAliveMs) | 0);

@@ -60,7 +60,7 @@ export class KeepaliveQueue<E extends Queued> {
     return true;
   }
 
-  /** Takes out every entry that is due by now, each once. */
+  /** Takes out every entry that is due by now, each once, those of an earlier tick first. */
   due(now: number): E[] {
     const until = Math.floor(now / TICK_MS);
     const found: E[] = [];
@@ -77,18 +77,18 @@ export class KeepaliveQueue<E extends Queued> {
         entry = next;
       }
     }
+    // Then the wheel went round more than once, and a slot's place says nothing about the order.
+    if (until - this.tick > SLOTS) found.sort((a, b) => a.queueTick - b.queueTick);
     this.tick = Math.max(this.tick, until);
     return found;
   }
 
-  /** Every entry, in no order. */
+  /** Every entry, in no order. Entries may be removed meanwhile; one that is moved may come again. */
   *[Symbol.iterator](): Generator<E> {
-    for (const head of this.heads) {
-      for (let entry = head; entry !== null; ) {
-        const next = entry.queueNext as E | null;
-        yield entry;
-        entry = next;
-      }
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const entries: E[] = [];
+      for (let entry = this.heads[slot]; entry !== null; entry = entry.queueNext as E | null) entries.push(entry);
+      for (const entry of entries) if (entry.queueSlot === slot) yield entry;
     }
   }
 }

@@ -26,6 +26,7 @@ import { Worker } from './base.js';
 import { KeepaliveQueue } from './keepalive-queue.js';
 import { Supervisor } from './supervisor.js';
 import { TConn } from './tconn.js';
+import { startWatchdog } from './watchdog.js';
 
 /** Connections accepted in one go before the event loop gets its turn. */
 const ACCEPT_BATCH = 64;
@@ -86,7 +87,10 @@ export class ThreadWorker extends Worker {
     this.supervisor = sync
       ? null
       : new Supervisor({ shared: this.shared, pool: this.pool, onTick: (all) => this.onTick(all) });
-    if (sync) Atomics.store(this.shared.control, C.SUPERVISING, 1);
+    if (sync) {
+      Atomics.store(this.shared.control, C.SUPERVISING, 1);
+      startWatchdog((config.gracefulTimeout + 1) * 1000);
+    }
     Atomics.store(this.shared.control, C.WANTED, 1);
     this.acceptPoll = native.pollStart(this.selector.fd, () => this.onListenerReadable(), 1, 0);
     native.pollPause(this.acceptPoll, 1);
