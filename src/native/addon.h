@@ -31,11 +31,11 @@ inline EnvState* State(napi_env env) {
   return static_cast<EnvState*>(data);
 }
 
-// Up to 6 arguments; a missing or mistyped one makes ok() false.
+// Up to 8 arguments; a missing or mistyped one makes ok() false.
 class Args {
  public:
   Args(napi_env env, napi_callback_info info) : env_(env) {
-    count_ = 6;
+    count_ = 8;
     if (napi_get_cb_info(env, info, &count_, values_, nullptr, nullptr) != napi_ok) count_ = 0;
   }
   napi_value at(size_t i) const { return values_[i]; }
@@ -63,11 +63,23 @@ class Args {
     *out = static_cast<char*>(data) + off;
     return true;
   }
+  // One word of an Int32Array; null if it is outside of it.
+  int32_t* word(size_t i, int32_t index) {
+    napi_typedarray_type type;
+    size_t length = 0;
+    void* data = nullptr;
+    if (i >= count_ || napi_get_typedarray_info(env_, values_[i], &type, &length, &data, nullptr, nullptr) != napi_ok ||
+        type != napi_int32_array || index < 0 || static_cast<size_t>(index) >= length) {
+      ok_ = false;
+      return nullptr;
+    }
+    return static_cast<int32_t*>(data) + index;
+  }
   bool ok() const { return ok_; }
 
  private:
   napi_env env_;
-  napi_value values_[6];
+  napi_value values_[8];
   size_t count_;
   bool ok_ = true;
 };

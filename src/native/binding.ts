@@ -31,6 +31,15 @@ interface Addon {
   setV6Only(fd: number): number;
   accept(fd: number): number;
   close(fd: number): number;
+  closeEntry(
+    fd: number,
+    words: Int32Array,
+    index: number,
+    bit: number,
+    free: number,
+    counts: Int32Array,
+    counter: number,
+  ): number;
   shutdown(fd: number, how: number): number;
   recv(fd: number, into: Uint8Array, offset: number, length: number): number;
   peek(fd: number): number;

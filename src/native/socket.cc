@@ -125,6 +125,26 @@ napi_value Close(napi_env env, napi_callback_info info) {
   return Check(env, close(fd));
 }
 
+// closeEntry(fd, words, index, bit, free, counts, counter) -> words[index] as it was, unsigned | -errno
+// Closes fd, sets words[index] to free while it has the bit and free's upper half, and takes one from counts[counter]. One
+// call, because a thread may be terminated between any two: nobody could tell then how far it had come.
+napi_value CloseEntry(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), bit = a.i32(3), free = a.i32(4);
+  int32_t* word = a.word(1, a.i32(2));
+  int32_t* counter = a.word(5, a.i32(6));
+  if (!a.ok()) return Bad(env);
+  DropHead(fd);
+  close(fd);
+  int32_t seen = __atomic_load_n(word, __ATOMIC_SEQ_CST), last = seen;
+  while ((seen & bit) != 0 && ((seen ^ free) & ~0xffff) == 0) {
+    last = seen;
+    if (__atomic_compare_exchange_n(word, &seen, free, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) break;
+  }
+  __atomic_fetch_sub(counter, 1, __ATOMIC_SEQ_CST);
+  return Int(env, static_cast<uint32_t>(last));
+}
+
 // shutdown(fd, how) -> 0 | -errno; how 0 read, 1 write, 2 both
 napi_value Shutdown(napi_env env, napi_callback_info info) {
   Args a(env, info);
@@ -296,6 +316,7 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "setV6Only", SetOption<IPPROTO_IPV6, IPV6_V6ONLY, 1>);
   ExportFunction(env, exports, "accept", Accept);
   ExportFunction(env, exports, "close", Close);
+  ExportFunction(env, exports, "closeEntry", CloseEntry);
   ExportFunction(env, exports, "shutdown", Shutdown);
   ExportFunction(env, exports, "recv", Recv);
   ExportFunction(env, exports, "peek", Peek);

@@ -1,0 +1,255 @@
+/** Socket calls: what they return when all is well and when it is not, on the main thread and in a worker thread. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { EAGAIN, EINVAL, ENOENT, native } from '../../../src/native/binding.js';
+import { ok, readAll, readable, tcpListener, tcpPair, unixPair } from '../../support/native.js';
+import { runInBoth } from './run-bodies.js';
+
+/** A number that is no open fd: the highest that a process may have. */
+const CLOSED = 0x7ffffff0;
+const bytes = (text: string) => new TextEncoder().encode(text);
+const isError = (result: unknown, name: string) => {
+  assert.ok(typeof result === 'number' && result < 0, `${String(result)} is no error`);
+  assert.equal(native.errnoName(result), name);
+};
+
+function withFolder(body: (folder: string) => void): void {
+  const folder = mkdtempSync(join(tmpdir(), 'tunicorn-'));
+  try {
+    body(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+runInBoth('socket calls', import.meta.url, {
+  'a closed fd is EBADF everywhere'() {
+    const buffer = new Uint8Array(8);
+    const calls: Array<() => number | object> = [
+      () => native.bind(CLOSED, 'tcp4', '127.0.0.1', 0),
+      () => native.connect(CLOSED, 'tcp4', '127.0.0.1', 1),
+      () => native.listen(CLOSED, 1),
+      () => native.setReuseAddr(CLOSED),
+      () => native.setReusePort(CLOSED),
+      () => native.setV6Only(CLOSED),
+      () => native.accept(CLOSED),
+      () => native.close(CLOSED),
+      () => native.shutdown(CLOSED, 1),
+      () => native.recv(CLOSED, buffer, 0, 8),
+      () => native.peek(CLOSED),
+      () => native.send(CLOSED, buffer, 0, 8),
+      () => native.sendString(CLOSED, 'x', 0),
+      () => native.sendHead(CLOSED, 'x', buffer, 0, 8),
+      () => native.getSockName(CLOSED),
+      () => native.getPeerName(CLOSED),
+      () => native.epollWait(CLOSED, new Int32Array(3), 1, 0),
+      () => native.epollCtl(CLOSED, 1, 0, 1, 0),
+      () => native.eventfdWrite(CLOSED),
+      () => native.eventfdRead(CLOSED),
+      () => native.pollStart(CLOSED, () => false, 1, 0),
+    ];
+    for (const call of calls) isError(call(), 'EBADF');
+  },
+
+  'a TCP pair: names, bytes, end of stream'() {
+    const [client, server] = tcpPair();
+    const here = native.getSockName(client);
+    const there = native.getPeerName(server);
+    assert.deepEqual(here, there);
+    assert.ok(typeof here === 'object' && here.family === 'tcp4' && here.address === '127.0.0.1' && here.port > 0);
+    const into = new Uint8Array(16).fill(46);
+    assert.equal(native.recv(server, into, 0, 16), EAGAIN);
+    assert.equal(native.peek(server), EAGAIN);
+    assert.equal(native.send(client, bytes('..hello..'), 2, 5), 5);
+    assert.ok(readable(server));
+    assert.equal(native.peek(server), 1);
+    assert.equal(native.recv(server, into, 3, 4), 4);
+    assert.equal(native.recv(server, into, 10, 6), 1);
+    assert.equal(Buffer.from(into).toString(), '...hell...o.....');
+    assert.equal(native.shutdown(client, 1), 0);
+    assert.ok(readable(server));
+    assert.equal(native.peek(server), 0);
+    assert.equal(native.recv(server, into, 0, 16), 0);
+    isError(native.send(client, into, 0, 1), 'EPIPE');
+    assert.equal(native.close(client), 0);
+    assert.equal(native.close(server), 0);
+    isError(native.close(server), 'EBADF');
+  },
+
+  'unix: bind, connect, peer gone'() {
+    withFolder((folder) => {
+      const path = join(folder, 'ä sock');
+      const listener = ok(native.socket('unix'));
+      const client = ok(native.socket('unix'));
+      isError(native.connect(client, 'unix', path), 'ENOENT');
+      assert.equal(native.bind(listener, 'unix', path), 0);
+      isError(native.connect(client, 'unix', path), 'ECONNREFUSED');
+      isError(native.bind(ok(native.socket('unix')), 'unix', path), 'EADDRINUSE');
+      assert.equal(native.listen(listener, 1), 0);
+      assert.equal(native.accept(listener), EAGAIN);
+      assert.equal(native.connect(client, 'unix', path), 0);
+      const server = ok(native.accept(listener));
+      assert.deepEqual(native.getSockName(server), { family: 'unix', address: path, port: 0 });
+      assert.deepEqual(native.getPeerName(server), { family: 'unix', address: '', port: 0 });
+      native.close(client);
+      isError(native.send(server, bytes('x'), 0, 1), 'EPIPE');
+      isError(native.sendString(server, 'x', 0), 'EPIPE');
+      isError(native.sendHead(server, 'x', bytes('y'), 0, 1), 'EPIPE');
+      native.close(server);
+      native.close(listener);
+    });
+  },
+
+  'unix: names that do not fit'() {
+    const fd = ok(native.socket('unix'));
+    assert.equal(native.bind(fd, 'unix', ''), EINVAL);
+    assert.equal(native.bind(fd, 'unix', `/tmp/${'x'.repeat(200)}`), EINVAL);
+    assert.equal(native.bind(fd, 'unix', '/tmp/a\0b'), EINVAL);
+    assert.equal(native.bind(fd, 'unix', '/no/such/folder/s'), ENOENT);
+    native.close(fd);
+  },
+
+  'TCP: addresses and options'() {
+    const { fd, port } = tcpListener();
+    const other = ok(native.socket('tcp4'));
+    isError(native.bind(other, 'tcp4', '127.0.0.1', port), 'EADDRINUSE');
+    for (const bad of ['localhost', '127.0.0.256', '::1', '', '127.0.0.1\0x', '1'.repeat(300)]) {
+      assert.equal(native.bind(other, 'tcp4', bad, 0), EINVAL, bad);
+    }
+    for (const bad of [-1, 65536, Number.NaN, 1.5]) assert.equal(native.bind(other, 'tcp4', '127.0.0.1', bad), EINVAL);
+    isError(native.bind(other, 'tcp4', '203.0.113.1', 0), 'EADDRNOTAVAIL');
+    assert.equal(native.setReuseAddr(other), 0);
+    assert.equal(native.setReusePort(other), 0);
+    isError(native.setV6Only(other), 'ENOPROTOOPT');
+    isError(native.getPeerName(other), 'ENOTCONN');
+    isError(native.shutdown(other, 1), 'ENOTCONN');
+    isError(native.accept(other), 'EINVAL');
+    assert.equal(native.shutdown(other, 9), EINVAL);
+    assert.equal(native.socket('tcp5' as 'tcp4'), EINVAL);
+    native.close(other);
+    native.close(fd);
+  },
+
+  'TCP 6'() {
+    const fd = native.socket('tcp6');
+    if (fd < 0) return; // A kernel without IPv6.
+    assert.equal(native.setV6Only(fd), 0);
+    assert.equal(native.bind(fd, 'tcp6', '127.0.0.1', 0), EINVAL);
+    if (native.bind(fd, 'tcp6', '::1', 0) === 0) {
+      const name = native.getSockName(fd);
+      assert.ok(typeof name === 'object' && name.family === 'tcp6' && name.address === '::1' && name.port > 0);
+    }
+    native.close(fd);
+  },
+
+  'a file is no socket'() {
+    withFolder((folder) => {
+      writeFileSync(join(folder, 'f'), '');
+      const fd = ok(native.eventfd());
+      isError(native.recv(fd, new Uint8Array(1), 0, 1), 'ENOTSOCK');
+      isError(native.sendString(fd, 'x', 0), 'ENOTSOCK');
+      isError(native.getSockName(fd), 'ENOTSOCK');
+      native.close(fd);
+    });
+  },
+
+  'ranges outside of the buffer are EINVAL'() {
+    const [a, b] = unixPair();
+    const buffer = new Uint8Array(8);
+    const ranges = [
+      [-1, 1],
+      [0, -1],
+      [0, 9],
+      [8, 1],
+      [9, 0],
+      [0x7fffffff, 0x7fffffff],
+    ];
+    for (const [offset, length] of ranges) {
+      assert.equal(native.send(a, buffer, offset, length), EINVAL);
+      assert.equal(native.recv(a, buffer, offset, length), EINVAL);
+      assert.equal(native.sendHead(a, '', buffer, offset, length), EINVAL);
+      assert.equal(native.headPut(a, buffer, offset, length), EINVAL);
+      assert.equal(native.headTake(a, buffer, offset, length), EINVAL);
+    }
+    // No room is not the end of the stream.
+    assert.equal(native.recv(a, buffer, 8, 0), EINVAL);
+    assert.equal(native.send(a, buffer, 8, 0), 0);
+    const detached = new Uint8Array(8);
+    structuredClone(detached.buffer, { transfer: [detached.buffer] });
+    assert.equal(native.recv(a, detached, 0, 1), EINVAL);
+    assert.equal(native.recv(a, new Uint16Array(8) as unknown as Uint8Array, 0, 1), EINVAL);
+    native.close(a);
+    native.close(b);
+  },
+
+  'shared memory and WebAssembly memory will do'() {
+    const [a, b] = unixPair();
+    const { Memory } = WebAssembly as unknown as { Memory: new (limits: object) => { buffer: ArrayBuffer } };
+    const memory = new Uint8Array(new Memory({ initial: 1 }).buffer);
+    assert.equal(native.sendString(a, 'hello', 0), 0);
+    assert.equal(native.recv(b, memory, 65531, 5), 5);
+    assert.equal(Buffer.from(memory.subarray(65531)).toString(), 'hello');
+    assert.equal(native.sendString(a, 'again', 0), 0);
+    const shared = new Uint8Array(new SharedArrayBuffer(5));
+    assert.equal(native.recv(b, shared, 0, 5), 5);
+    assert.equal(Buffer.from(shared).toString(), 'again');
+    native.close(a);
+    native.close(b);
+  },
+
+  'strings arrive as their bytes'() {
+    const [a, b] = unixPair();
+    const texts = ['', 'plain', 'h\0le', 'caf\xe9 \xff', 'ü€😀', '\ud800 alone \udc00', 'x'.repeat(1000)];
+    // Around the size that is sent from the stack, with characters that end beyond its edge.
+    for (const size of [65530, 65531, 65532, 65533, 65534, 65535, 65536, 65537]) texts.push('y'.repeat(size - 2) + '€');
+    for (const text of texts) {
+      for (const utf8 of [0, 1]) {
+        const expected = Buffer.from(text, utf8 ? 'utf8' : 'latin1');
+        assert.equal(native.sendString(a, text, utf8), 0);
+        assert.ok(readAll(b).equals(expected), `sendString, ${text.length} characters, utf8 ${utf8}`);
+      }
+      const body = bytes('<body>');
+      assert.equal(native.sendHead(a, text, body, 1, 4), 0);
+      const expected = Buffer.concat([Buffer.from(text, 'latin1'), Buffer.from('body')]);
+      assert.ok(readAll(b).equals(expected), `sendHead, ${text.length} characters`);
+    }
+    assert.equal(native.sendHead(a, '', new Uint8Array(0), 0, 0), 0);
+    assert.equal(native.sendString(a, 7 as unknown as string, 0), EINVAL);
+    assert.equal(native.sendHead(a, null as unknown as string, new Uint8Array(1), 0, 1), EINVAL);
+    native.close(a);
+    native.close(b);
+  },
+
+  'what a full socket did not take is told'() {
+    const clock = new Int32Array(new SharedArrayBuffer(8));
+    assert.equal(native.useClock(clock), 0);
+    const big = 'ä€😀'.repeat(400_000);
+    for (const [name, total, call] of [
+      ['sendString utf8', Buffer.byteLength(big), (fd: number) => native.sendString(fd, big, 1)],
+      ['sendString latin1', big.length, (fd: number) => native.sendString(fd, big, 0)],
+      ['sendHead', big.length + 3, (fd: number) => native.sendHead(fd, big, bytes('end'), 0, 3)],
+    ] as const) {
+      const [a, b] = unixPair();
+      const left = ok(call(a), name);
+      assert.ok(left > 0 && left < total, `${name}: ${left} of ${total} left`);
+      assert.equal(clock[1] + left, total, name);
+      assert.equal(call(a), EAGAIN, name);
+      const expected = Buffer.from(big, name.endsWith('utf8') ? 'utf8' : 'latin1').subarray(0, total - left);
+      assert.ok(readAll(b).equals(expected), name);
+      native.close(a);
+      native.close(b);
+    }
+    // The head goes out whole, the body in part.
+    const [a, b] = unixPair();
+    const body = new Uint8Array(4_000_000).fill(97);
+    const left = ok(native.sendHead(a, 'head\r\n', body, 0, body.length));
+    assert.equal(clock[1], 6 + body.length - left);
+    const got = readAll(b);
+    assert.equal(got.length, clock[1]);
+    assert.equal(got.subarray(0, 8).toString(), 'head\r\naa');
+    native.close(a);
+    native.close(b);
+  },
+});

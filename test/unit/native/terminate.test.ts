@@ -1,0 +1,75 @@
+/**
+ * Threads that die at any instant while they use every kind of call: the process goes on, and nothing of them is left.
+ */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, ENOENT, native } from '../../../src/native/binding.js';
+import { ok, openFds, threadCount, unixPair } from '../../support/native.js';
+import { until } from '../../support/poll.js';
+import type { Fixture } from './thread-fixture.js';
+
+const DEATHS = 300;
+const MAX_MS = 15_000;
+const AT_A_TIME = 3;
+
+/** What the kernel says of an fd: for an eventfd, whose it is a duplicate of. */
+function describe(fd: string): string {
+  return readFileSync(`/proc/self/fdinfo/${fd.split(' ')[0]}`, 'utf8').replace(/\s+/g, ' ');
+}
+
+test('threads are terminated at any instant, hundreds of times', async () => {
+  const sockets = [...unixPair(), ...unixPair()];
+  const epfd = ok(native.epollCreate());
+  for (const fd of sockets) ok(native.epollCtl(epfd, EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLOUT, 1));
+  const wakes = [ok(native.eventfd()), ok(native.eventfd())];
+  const ends: Array<Fixture['end']> = ['never', 'never', 'never', 'exit', 'throw', 'return', 'never'];
+  let deaths = 0;
+
+  /** One life; terminated when it has come up, a random moment later, or while it still starts. */
+  async function life(n: number): Promise<void> {
+    const words = new Int32Array(new SharedArrayBuffer(16));
+    words[2] = -1;
+    const end = ends[n % ends.length];
+    const workerData = { role: 'busy', n: 0, words, epfd, wakes, sockets, end };
+    const worker = new Worker(new URL('./thread-fixture.js', import.meta.url), { workerData });
+    const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+    let error: unknown = null;
+    worker.on('error', (e) => (error = e));
+    if (end === 'never') {
+      if (n % 10 !== 0) await Promise.race([once(worker, 'message'), exited]);
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * (n % 10 === 0 ? 40 : 6)));
+      await worker.terminate();
+    }
+    await exited;
+    if (end === 'throw') assert.match(String(error), /as told/);
+    else assert.equal(error, null);
+    const left = Atomics.exchange(words, 2, -1);
+    if (left >= 0) native.close(left);
+    deaths++;
+  }
+
+  await life(0);
+  const fds = openFds();
+  const threads = threadCount();
+  const resources = process.getActiveResourcesInfo().length;
+  const started = performance.now();
+  let next = 1;
+  const lane = async () => {
+    while (next < DEATHS && performance.now() - started < MAX_MS) await life(next++);
+  };
+  await Promise.all(Array.from({ length: AT_A_TIME }, lane));
+  console.log(deaths);
+  assert.ok(deaths >= 50, `only ${deaths} threads in ${MAX_MS} ms`);
+
+  await until(() => threadCount() <= threads, { what: 'the threads to end' });
+  await until(() => openFds().length <= fds.length, { what: 'their file descriptors to be closed' }).catch((cause) => {
+    const left = openFds().filter((fd) => !fds.includes(fd));
+    throw new Error(`left: ${left.map((fd) => `${fd} ${describe(fd)}`)}; ours: ${wakes.map(String).map(describe)}`, { cause });
+  });
+  await until(() => process.getActiveResourcesInfo().length <= resources, { what: 'their handles to be closed' });
+  assert.equal(native.loopIdle(1000), ENOENT);
+  for (const fd of [...sockets, ...wakes, epfd]) assert.equal(native.close(fd), 0, 'still open, and ours');
+});
