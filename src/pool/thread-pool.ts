@@ -169,7 +169,13 @@ export class ThreadPool {
     const { host, config, concurrency, keepAlive } = this.o;
     const { port1, port2 } = new MessageChannel();
     const abort = new AbortController();
-    const closed = new Promise<void>((resolve) => port1.once('close', resolve));
+    let open = true;
+    const closed = new Promise<void>((resolve) => {
+      port1.once('close', () => {
+        open = false;
+        resolve();
+      });
+    });
     return new Promise((resolve, reject) => {
       let failure: TunicornError | undefined;
       const onMessage = (message: ThreadToMain) => {
@@ -190,7 +196,8 @@ export class ThreadPool {
       port1.on('message', onMessage);
       const ended = async (error: unknown) => {
         // The thread's last messages came before its end, but by another way: without them we would not know why.
-        for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1)) {
+        // A port that has closed has delivered all, and must not be asked: Node 20 breaks down.
+        for (let last: { message: ThreadToMain } | undefined; open && (last = receiveMessageOnPort(port1)); ) {
           onMessage(last.message);
         }
         // A host tells that a thread is lost when it begins to die. Its connections are ours only when its port is gone.
@@ -203,8 +210,15 @@ export class ThreadPool {
             cause: error,
           });
         reject(reason);
-        if (entry.running) this.lost(slot, error);
+        if (entry.running) this.lost(slot, exited ? new Error('It called process.exit().', { cause: error }) : error);
       };
+      // Not every host notices process.exit() in a thread (tinypool does not); the thread's port does.
+      let exited = false;
+      void closed.then(() => {
+        if (!entry.running || this.stopping || this.slots.get(slot) !== entry) return;
+        exited = true;
+        abort.abort();
+      });
       const entry: Slot = {
         port: port1,
         abort,

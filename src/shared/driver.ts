@@ -47,7 +47,12 @@ export class Driver {
   /** Takes events out of the kernel into the own ring; returns how many. */
   poll(): number {
     const n = native.epollWait(this.epfd, this.events, BATCH, 0);
-    for (let i = 0; i < n; i++) this.mine.put(this.events[i * 3], this.events[i * 3 + 1]);
+    for (let i = 0; i < n * 3; i += 3) {
+      const { events } = this;
+      this.mine.put(events[i], events[i + 1]);
+      // The client has ended its side: once for what it sent, once for the end, which is not reported again.
+      if ((events[i + 2] & EPOLLRDHUP) !== 0) this.mine.put(events[i], events[i + 1]);
+    }
     return Math.max(0, n);
   }
 

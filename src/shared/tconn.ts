@@ -146,13 +146,13 @@ export class ConnTable {
     if (Atomics.compareExchange(this.words, i, word, next) !== word) Atomics.store(this.words, i, next);
   }
 
-  /** Thread of a dead slot -> MAIN. Returns false if it is not the slot's. */
+  /** Thread of a dead slot -> MAIN, also where it was about to close. Returns false if it is not the slot's. */
   inherit(fd: number, slot: number): boolean {
     const i = this.at(fd);
     for (;;) {
       const word = Atomics.load(this.words, i);
-      if ((word & OWNER_MASK) !== OWNER_THREAD + slot || (word & CLOSING) !== 0) return false;
-      const next = (word & ~OWNER_MASK) | OWNER_MAIN;
+      if ((word & OWNER_MASK) !== OWNER_THREAD + slot) return false;
+      const next = (word & ~(OWNER_MASK | CLOSING)) | OWNER_MAIN;
       if (Atomics.compareExchange(this.words, i, word, next) === word) return true;
     }
   }
@@ -161,20 +161,14 @@ export class ConnTable {
   close(fd: number): void {
     const i = this.at(fd);
     const visits = ++this.words[i + VISITS];
-    let word = Atomics.or(this.words, i, CLOSING) | CLOSING;
-    const generation = word >>> GENERATION_SHIFT;
-    native.close(fd);
-    // From here on main may accept a new connection under the same number: its open() wins over this. Anybody may
-    // still set PENDING or NOTIFY.
-    this.notice = -1;
-    while (word >>> GENERATION_SHIFT === generation && (word & CLOSING) !== 0) {
-      if ((word & NOTIFY) !== 0) this.notice = visits;
-      const seen = Atomics.compareExchange(this.words, i, word, generation << GENERATION_SHIFT);
-      if (seen === word) break;
-      word = seen;
-    }
-    Atomics.sub(this.shared.control, C.OPEN, 1);
-    if (Atomics.load(this.shared.control, C.ACCEPT_PAUSED) !== 0) native.eventfdWrite(this.shared.memory.mainWake);
+    const { control } = this.shared;
+    const free = Atomics.or(this.words, i, CLOSING) & (-1 << GENERATION_SHIFT);
+    // The fd is closed, the entry FREE and OPEN less by one in a single step: a thread may die before or after it. From
+    // there on main may accept a new connection under the same number: its open() wins. Anybody may still set PENDING or
+    // NOTIFY.
+    const last = native.closeEntry(fd, this.words, i, CLOSING, free, control, C.OPEN);
+    this.notice = (last & CLOSING) !== 0 && (last & NOTIFY) !== 0 ? visits : -1;
+    if (Atomics.load(control, C.ACCEPT_PAUSED) !== 0) native.eventfdWrite(this.shared.memory.mainWake);
   }
 
   /** Marks that bytes of a response leave now; once per response, before the first system call that sends. */

@@ -1,0 +1,328 @@
+/** ThreadPool: one test body for both hosts, with real threads, real connections and a tiny app. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { createConfig } from '../../../src/config/config.js';
+import { native } from '../../../src/native/binding.js';
+import type { Future } from '../../../src/pool/future.js';
+import type { HostOptions, ThreadHost } from '../../../src/pool/host.js';
+import { inlineHost } from '../../../src/pool/inline.js';
+import { piscinaHost } from '../../../src/pool/piscina.js';
+import { type Outcome, ThreadPool } from '../../../src/pool/thread-pool.js';
+import { tinypoolHost } from '../../../src/pool/tinypool.js';
+import { Driver } from '../../../src/shared/driver.js';
+import { allocate, C, Shared, T } from '../../../src/shared/memory.js';
+import { ConnTable, OWNER_FREE, OWNER_IDLE } from '../../../src/shared/tconn.js';
+import { ok, openFds, readAll, threadCount, unixPair } from '../../support/native.js';
+import { until } from '../../support/poll.js';
+
+const ENTRY = new URL('../../../src/thread/entry.js', import.meta.url);
+const APP = fileURLToPath(new URL('./app-fixture.js', import.meta.url));
+
+/** A client's connection: its end, and what main knows of the other one. */
+interface Client {
+  fd: number;
+  conn: { fd: number; generation: number };
+  got: string;
+}
+
+/** What a worker sets up around its pool, and no more. */
+class Rig {
+  readonly shared: Shared;
+  readonly table: ConnTable;
+  readonly pool: ThreadPool;
+  readonly lost: Array<{ slot: number; error: unknown }> = [];
+  private readonly clients: Client[] = [];
+  private readonly ticker: NodeJS.Timeout;
+
+  constructor(host: (options: HostOptions) => ThreadHost, threads: number, app = APP) {
+    const epfd = ok(native.epollCreate());
+    const threadWake = Array.from({ length: threads + 1 }, () => ok(native.eventfd()));
+    this.shared = new Shared(allocate(threads, 4096, { epfd, mainWake: ok(native.eventfd()), threadWake }));
+    this.table = new ConnTable(this.shared);
+    const driver = new Driver(this.shared, this.table, 0);
+    Atomics.store(this.shared.control, C.WANTED, threads);
+    this.pool = new ThreadPool({
+      host: host({ entry: ENTRY, threads }),
+      shared: this.shared,
+      table: this.table,
+      config: createConfig({ app, threads, errorlog: '/dev/null', keepalive: 30 }, {}),
+      concurrency: 0,
+      keepAlive: true,
+      onLost: (slot, error) => {
+        this.lost.push({ slot, error });
+        for (const { conn } of this.clients) {
+          if (this.table.generation(conn.fd) !== conn.generation) continue;
+          if (this.table.inherit(conn.fd, slot)) this.table.close(conn.fd);
+          else if (this.table.owner(conn.fd) === OWNER_IDLE) driver.rearm(conn.fd, conn.generation);
+        }
+      },
+    });
+    // The supervisor's part: threads that are needed are woken.
+    this.ticker = setInterval(() => {
+      this.pool.flushOverflow();
+      if (Atomics.load(this.shared.control, C.LEADER) === 0) this.pool.wakeParked();
+    }, 5);
+  }
+
+  connect(): Client {
+    const [fd, server] = unixPair();
+    const client: Client = { fd, conn: { fd: server, generation: this.table.open(server, 0) }, got: '' };
+    this.clients.push(client);
+    return client;
+  }
+
+  send(client: Client, url: string): void {
+    assert.equal(native.sendString(client.fd, `GET ${url} HTTP/1.1\r\nHost: x\r\n\r\n`, 0), 0);
+  }
+
+  /** A new connection with a request waiting, handed to a thread. */
+  submit(url: string): { client: Client; future: Future<Outcome> } {
+    const client = this.connect();
+    this.send(client, url);
+    return { client, future: this.pool.submit(client.conn) };
+  }
+
+  async receive(client: Client, text: string): Promise<void> {
+    client.got = '';
+    await until(() => (client.got += readAll(client.fd).toString()).includes(text), { what: `${text} from a thread` });
+  }
+
+  /** The slot of the thread that works on a request now. */
+  async slotInHand(): Promise<number> {
+    const inHand = (slot: number) => this.shared.control[this.shared.threadWord(slot, T.INFLIGHT)] > 0;
+    return until(() => Array.from({ length: this.shared.threads }, (_, i) => i + 1).find(inHand) ?? 0);
+  }
+
+  async end(ms = 5000): Promise<void> {
+    await this.pool.stop(ms);
+    clearInterval(this.ticker);
+    for (const { fd, conn } of this.clients) {
+      native.close(fd);
+      if (this.table.generation(conn.fd) === conn.generation && this.table.owner(conn.fd) !== OWNER_FREE) {
+        native.close(conn.fd);
+      }
+    }
+    const { epfd, mainWake, threadWake } = this.shared.memory;
+    for (const fd of [epfd, mainWake, ...threadWake]) native.close(fd);
+  }
+}
+
+const outcome = (future: Future<Outcome>) =>
+  new Promise<Outcome>((resolve, reject) => {
+    future.addDoneCallback((f) => {
+      if (f.cancelled()) reject(new Error('cancelled'));
+      else resolve(f.result());
+    });
+  });
+
+/** Runs a body with a rig, and sees to it that no thread and no fd is left by it. */
+async function withRig(rig: () => Rig, body: (rig: Rig) => Promise<void>): Promise<void> {
+  const fds = openFds();
+  const threads = threadCount();
+  const r = rig();
+  try {
+    await body(r);
+  } finally {
+    await r.end();
+  }
+  await until(() => threadCount() <= threads, { what: 'the threads to end' });
+  await until(() => openFds().length <= fds.length, { what: 'fds to be closed' }).catch((cause) => {
+    throw new Error(`left: ${openFds().filter((fd) => !fds.includes(fd))}`, { cause });
+  });
+}
+
+for (const [name, host] of [
+  ['piscina', piscinaHost],
+  ['tinypool', tinypoolHost],
+] as const) {
+  describe(`ThreadPool on ${name}`, () => {
+    // libuv's own threads and what a pool opens once are not to be counted.
+    test('warm-up', async () => {
+      const rig = new Rig(host, 1);
+      await rig.pool.start();
+      await rig.end();
+    });
+
+    test('a connection is served and kept, and served again without main', async () => {
+      await withRig(
+        () => new Rig(host, 2),
+        async (rig) => {
+          await rig.pool.start();
+          const { client, future } = rig.submit('/one');
+          assert.equal(future.state, 'PENDING');
+          assert.deepEqual(await outcome(future), { kept: true });
+          await rig.receive(client, 'hello /one');
+          rig.send(client, '/two');
+          await rig.receive(client, 'hello /two');
+          assert.equal(rig.pool.served, 2);
+          await until(() => rig.pool.inflight === 0);
+          await until(() => rig.table.owner(client.conn.fd) === OWNER_IDLE);
+          assert.deepEqual(rig.lost, []);
+        },
+      );
+    });
+
+    test('a future asked after its request is over tells at once', async () => {
+      await withRig(
+        () => new Rig(host, 1),
+        async (rig) => {
+          await rig.pool.start();
+          const kept = rig.submit('/kept');
+          await rig.receive(kept.client, 'hello /kept');
+          await until(() => rig.table.owner(kept.client.conn.fd) === OWNER_IDLE);
+          let told = 0;
+          kept.future.addDoneCallback((f) => (told += f.result().kept ? 1 : 100));
+          assert.equal(told, 1);
+          const gone = rig.connect();
+          native.shutdown(gone.fd, 1);
+          const future = rig.pool.submit(gone.conn);
+          await until(() => rig.table.owner(gone.conn.fd) === OWNER_FREE);
+          future.addDoneCallback((f) => (told += f.result().kept ? 100 : 1));
+          assert.equal(told, 2);
+        },
+      );
+    });
+
+    test('a connection that sends nothing waits, one whose client has left is closed', async () => {
+      await withRig(
+        () => new Rig(host, 2),
+        async (rig) => {
+          await rig.pool.start();
+          const silent = rig.connect();
+          assert.deepEqual(await outcome(rig.pool.submit(silent.conn)), { kept: true });
+          const gone = rig.connect();
+          native.shutdown(gone.fd, 1);
+          assert.deepEqual(await outcome(rig.pool.submit(gone.conn)), { kept: false });
+          rig.send(silent, '/at-last');
+          await rig.receive(silent, 'hello /at-last');
+        },
+      );
+    });
+
+    test('more connections than the ring has room for', async () => {
+      await withRig(
+        () => new Rig(host, 2),
+        async (rig) => {
+          await rig.pool.start();
+          const all = Array.from({ length: 600 }, (_, i) => rig.submit(`/${i}`));
+          const kept = await Promise.all(all.map(({ future }) => outcome(future)));
+          assert.ok(kept.every((o) => o.kept));
+          for (const [i, { client }] of all.entries()) assert.match(readAll(client.fd).toString(), new RegExp(`/${i}$`));
+          assert.equal(rig.pool.served, 600);
+        },
+      );
+    });
+
+    test('a thread that dies is replaced, and the others go on', async () => {
+      await withRig(
+        () => new Rig(host, 2),
+        async (rig) => {
+          await rig.pool.start();
+          for (let round = 1; round <= 3; round++) {
+            const { future } = rig.submit('/exit');
+            assert.deepEqual(await outcome(future), { kept: false });
+            assert.equal(rig.lost.length, round);
+            const { client, future: next } = rig.submit('/after');
+            assert.deepEqual(await outcome(next), { kept: true });
+            await rig.receive(client, 'hello /after');
+          }
+          assert.equal(rig.pool.inflight, 0);
+        },
+      );
+    });
+
+    test('the only thread dies with a connection waiting behind it', async () => {
+      await withRig(
+        () => new Rig(host, 1),
+        async (rig) => {
+          await rig.pool.start();
+          const first = rig.submit('/exit');
+          const second = rig.submit('/second');
+          assert.deepEqual(await outcome(second.future), { kept: true });
+          await rig.receive(second.client, 'hello /second');
+          assert.deepEqual(await outcome(first.future), { kept: false });
+          assert.deepEqual(
+            rig.lost.map(({ slot }) => slot),
+            [1],
+          );
+        },
+      );
+    });
+
+    for (const url of ['/spin', '/spin-silently']) {
+      test(`kill ends a thread that spins (${url})`, async () => {
+        await withRig(
+          () => new Rig(host, 2),
+          async (rig) => {
+            await rig.pool.start();
+            const { client, future } = rig.submit(url);
+            const told = outcome(future);
+            const slot = await rig.slotInHand();
+            if (url === '/spin') await rig.receive(client, '200 OK');
+            rig.pool.kill(slot);
+            assert.deepEqual(await told, { kept: false });
+            assert.deepEqual(
+              rig.lost.map((lost) => lost.slot),
+              [slot],
+            );
+            const next = rig.submit('/after');
+            assert.deepEqual(await outcome(next.future), { kept: true });
+            await until(() => rig.shared.control[rig.shared.threadWord(slot, T.STATE)] !== 0, { what: 'a new thread' });
+          },
+        );
+      });
+    }
+
+    test('stop waits for a request in hand', async () => {
+      const rig = new Rig(host, 2);
+      await rig.pool.start();
+      const { client } = rig.submit('/slow');
+      await rig.slotInHand();
+      await rig.pool.stop(10_000);
+      assert.match(readAll(client.fd).toString(), /slow$/);
+      assert.equal(rig.pool.inflight, 0);
+      assert.deepEqual(rig.lost, []);
+      await rig.end();
+    });
+
+    test('stop waits no longer than it is told, and ends what spins; its future is cancelled', async () => {
+      await withRig(
+        () => new Rig(host, 2),
+        async (rig) => {
+          await rig.pool.start();
+          const spinning = rig.submit('/spin-silently');
+          const told = outcome(spinning.future);
+          await rig.slotInHand();
+          const before = performance.now();
+          await Promise.all([assert.rejects(told, /cancelled/), rig.pool.stop(50)]);
+          assert.ok(performance.now() - before < 2000);
+        },
+      );
+    });
+
+    test('an app that does not load: start rejects with its error', async () => {
+      for (let i = 0; i < 5; i++) {
+        await withRig(
+          () => new Rig(host, 2, `${APP}.missing.js`),
+          async (rig) => {
+            await assert.rejects(rig.pool.start(), (error: Error & { code: string; exitCode: number }) => {
+              assert.match(error.code, /^ERR_TUNICORN_APP/);
+              assert.equal(error.exitCode, 4);
+              assert.match(error.message, /missing\.js/);
+              return true;
+            });
+          },
+        );
+      }
+    });
+  });
+}
+
+describe('ThreadPool on the main thread (sync)', () => {
+  test('an app that does not load: start rejects with its error', async () => {
+    const rig = new Rig(inlineHost, 1, `${APP}.missing.js`);
+    await assert.rejects(rig.pool.start(), { exitCode: 4 });
+    await rig.end();
+  });
+});
