@@ -58,7 +58,7 @@ function sendFast(exchange: FetchExchange, response: FastResponse): void {
   }
   if (response[USED]) throw new TypeError(USED_BODY);
   const head = list === null ? headOf(response[HEADERS] as Headers) : headOfList(list);
-  if (body === null && exchange.method === 'HEAD' && head.length !== null) {
+  if (body === null && head.length !== null && (exchange.method === 'HEAD' || response[STATUS] === 304)) {
     // The length that a GET would have: only the handler knows it.
     exchange.writeHead(response[STATUS], response[STATUS_MESSAGE], head.list, head.length);
     exchange.end();
@@ -74,7 +74,7 @@ function sendAny(exchange: FetchExchange, response: ResponseLike): void {
   }
   if (response.bodyUsed) throw new TypeError(USED_BODY);
   const head = headOf(response.headers);
-  if (exchange.method === 'HEAD') {
+  if (exchange.method === 'HEAD' || (status === 304 && head.length !== null)) {
     body?.cancel().catch(() => {});
     exchange.writeHead(status, statusText, head.list, head.length);
     exchange.end();

@@ -2,14 +2,16 @@
  * The fetch path's own short way out (design, idea 9): one Exchange for each request, a response head made as one string and
  * sent with its body in one system call. No IncomingMessage or ServerResponse unless the handler asks for the body.
  *
- *     NEW --send--> DONE        NEW --writeHead--> STREAMING --end--> DONE        any --connection gone--> ABORTED
+ *     NEW --send--> DONE        NEW --writeHead--> STREAMING --end--> DONE        NEW, STREAMING --gone--> ABORTED
+ *
+ * In DONE and ABORTED nothing reaches the connection any more: by then it may serve another request, on another thread.
  */
 import type { IncomingMessage } from 'node:http';
 import { STATUS_CODES } from 'node:http';
 import { native } from '../native/binding.js';
-import type { Connection } from './connection.js';
+import type { Connection, OpenExchange } from './connection.js';
 import { httpDate } from './date.js';
-import { makeRequest } from './message.js';
+import { disconnected, makeRequest } from './message.js';
 import type { RequestParser } from './parser.js';
 
 const NEW = 0;
@@ -26,9 +28,11 @@ export interface ExchangeHost {
   /** False: the connection ends after this response. */
   keeps(conn: Connection): boolean;
   failed(conn: Connection, error: unknown): void;
+  /** An error that comes when the response is out already. */
+  failedLate(method: string, target: string, error: unknown): void;
 }
 
-export class Exchange {
+export class Exchange implements OpenExchange {
   readonly method: string;
   readonly target: string;
   readonly rawHeaders: string[];
@@ -41,9 +45,13 @@ export class Exchange {
   private readonly complete: boolean;
   private state = NEW;
   private chunked = false;
+  /** HEAD, 204, 304: the head says all. */
+  private bodyless = false;
   /** Bytes of the body still to come where a length was declared, otherwise -1. */
   private left = -1;
   private request: IncomingMessage | null = null;
+  private abortListeners: ((reason: Error) => void)[] | null = null;
+  private drainListener: (() => void) | null = null;
 
   constructor(host: ExchangeHost, conn: Connection, complete: boolean) {
     const { parser } = host;
@@ -66,9 +74,13 @@ export class Exchange {
 
   get req(): IncomingMessage {
     if (!this.request) {
-      const { method, target: url, rawHeaders: headers, versionMinor } = this;
-      this.request = makeRequest(this.conn, { method, url, headers, versionMinor }, this.complete);
-      this.conn.req = this.request;
+      const { conn, method, target: url, rawHeaders: headers, versionMinor } = this;
+      this.request = makeRequest(conn, { method, url, headers, versionMinor }, this.complete);
+      // One that is asked for after the response gets no body: the connection has gone on.
+      if (conn.exchange === this) {
+        conn.feed(this.request);
+        conn.req = this.request;
+      }
     }
     return this.request;
   }
@@ -79,28 +91,29 @@ export class Exchange {
 
   onAbort(fn: (reason: Error) => void): void {
     if (this.state === DONE) return;
-    if (this.state === ABORTED) {
-      fn(new Error('aborted'));
-      return;
-    }
-    const before = this.conn.onGone;
-    this.conn.onGone = before
-      ? (reason) => {
-          before(reason);
-          fn(reason);
-        }
-      : fn;
+    if (this.state === ABORTED) fn(disconnected(0));
+    else if (this.abortListeners === null) this.abortListeners = [fn];
+    else this.abortListeners.push(fn);
   }
 
-  /** The connection is gone; called by the thread before onAbort's functions. */
-  abort(): void {
-    if (this.state !== DONE) this.state = ABORTED;
+  /** The connection broke, or the engine has ended the request. Listeners run in a tick. */
+  gone(reason: Error): void {
+    if (this.state !== ABORTED) this.abort(reason);
+  }
+
+  private abort(reason: Error): void {
+    this.state = ABORTED;
+    const listeners = this.abortListeners;
+    const waiting = this.drainListener;
+    this.abortListeners = this.drainListener = null;
+    if (listeners !== null) for (const listener of listeners) process.nextTick(listener, reason);
+    // Who waits for room looks at `aborted` then.
+    if (waiting !== null) process.nextTick(waiting);
   }
 
   send(status: number, statusText: string, headers: string[], body: string | Uint8Array | null): void {
     if (this.state !== NEW) return;
     const { conn } = this;
-    const bodyless = this.method === 'HEAD' || status === 204 || status === 304;
     let head = this.head(status, statusText, headers);
     const declared = status === 204 || (status === 304 && body === null) ? -1 : lengthOf(body);
     if (declared >= 0) head += `Content-Length: ${declared}\r\n`;
@@ -108,11 +121,13 @@ export class Exchange {
     this.state = DONE;
     conn.status = status;
     conn.headBytes = head.length;
-    conn.beforeSend();
-    if (bodyless || body === null || body.length === 0) this.sendText(head, false);
-    else if (typeof body === 'string') this.sendText(head + body, true);
-    else this.sendBytes(head, body);
-    conn.responseDone();
+    const bodyless = this.method === 'HEAD' || status === 204 || status === 304;
+    if (bodyless || body === null || declared === 0) this.sendText(head);
+    else if (typeof body !== 'string') this.sendBytes(head, body);
+    // Heads are latin1. A body with as many bytes as characters is ASCII and may go with it as one string.
+    else if (declared === body.length) this.sendText(head + body);
+    else this.sendBytes(head, Buffer.from(body));
+    conn.responseDone(true);
   }
 
   writeHead(status: number, statusText: string, headers: string[], length: number | null): void {
@@ -127,7 +142,8 @@ export class Exchange {
         this.chunked = !bodyless;
       } else conn.last = true;
     }
-    this.left = bodyless ? 0 : (length ?? -1);
+    this.bodyless = bodyless;
+    this.left = bodyless ? -1 : (length ?? -1);
     head += this.connectionLines();
     this.state = STREAMING;
     conn.status = status;
@@ -136,10 +152,10 @@ export class Exchange {
   }
 
   write(chunk: Uint8Array): boolean {
-    if (this.state !== STREAMING) return this.state !== ABORTED;
+    if (this.state !== STREAMING) return false;
     const { conn } = this;
     const size = chunk.byteLength;
-    if (size === 0 || (this.left === 0 && this.method === 'HEAD')) return true;
+    if (size === 0 || this.bodyless) return true;
     if (this.left >= 0) {
       if (size > this.left) {
         this.fail(new Error(`The body is longer than its Content-Length by at least ${size - this.left} bytes`));
@@ -158,15 +174,16 @@ export class Exchange {
   }
 
   onDrain(fn: () => void): void {
-    const { conn } = this;
-    if (!conn.socket.blocked) {
-      queueMicrotask(fn);
-      return;
-    }
-    conn.onFlushed = () => {
-      conn.onFlushed = null;
-      fn();
-    };
+    if (this.state === STREAMING && this.conn.blocked) this.drainListener = fn;
+    else queueMicrotask(fn);
+  }
+
+  /** Queued output has left. */
+  flushed(): void {
+    const fn = this.drainListener;
+    if (fn === null) return;
+    this.drainListener = null;
+    queueMicrotask(fn);
   }
 
   end(): void {
@@ -178,12 +195,13 @@ export class Exchange {
     this.state = DONE;
     const { conn } = this;
     if (this.chunked) conn.socket.write('0\r\n\r\n', 'latin1');
-    conn.responseDone();
+    conn.responseDone(true);
   }
 
   fail(error: unknown): void {
+    if (this.state === DONE) this.host.failedLate(this.method, this.target, error);
     if (this.state === DONE || this.state === ABORTED) return;
-    this.state = DONE;
+    this.abort(disconnected(0));
     this.host.failed(this.conn, error);
   }
 
@@ -213,17 +231,19 @@ export class Exchange {
     return host.keepAliveLines;
   }
 
-  private sendText(text: string, utf8: boolean): void {
+  /** Sends what is latin1 in one system call. */
+  private sendText(text: string): void {
     const { conn } = this;
-    if (conn.hasSocket && conn.socket.blocked) {
-      conn.socket.write(text, utf8 ? 'utf8' : 'latin1');
+    if (!conn.beforeSend()) return;
+    if (conn.blocked) {
+      conn.socket.write(text, 'latin1');
       return;
     }
-    const left = native.sendString(conn.fd, text, utf8 ? 1 : 0);
+    const left = native.sendString(conn.fd, text, 0);
     if (left >= 0) conn.directBytes += this.host.clock[1];
     if (left === 0) return;
     // Partly taken, or not at all: the socket waits with the rest, or meets the error itself.
-    const bytes = Buffer.from(text, utf8 ? 'utf8' : 'latin1');
+    const bytes = Buffer.from(text, 'latin1');
     conn.socket.write(left > 0 ? bytes.subarray(bytes.length - left) : bytes);
   }
 

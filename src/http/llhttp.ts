@@ -15,6 +15,8 @@ export const HPE_INVALID_URL = 7;
 export const HPE_INVALID_VERSION = 9;
 export const HPE_PAUSED = 21;
 export const HPE_PAUSED_UPGRADE = 22;
+/** The preface of HTTP/2. */
+export const HPE_PAUSED_H2_UPGRADE = 23;
 export const HPE_USER = 24;
 
 const TYPE_REQUEST = 1;

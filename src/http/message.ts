@@ -5,6 +5,7 @@
  */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { native } from '../native/binding.js';
 import type { Connection } from './connection.js';
 import type { RequestParser } from './parser.js';
 
@@ -12,11 +13,13 @@ const kConnection = Symbol('tunicorn.connection');
 
 interface RequestParts {
   [kConnection]: Connection;
-  _consumed: boolean;
+  _consuming: boolean;
   _dump(): void;
   _read(): void;
+  _destroy(error: Error | null, callback: (error?: Error | null) => void): void;
   _addHeaderLines(headers: string[], count: number): void;
   _eventsCount: number;
+  _readableState: { readingMore: boolean };
 }
 
 interface ResponseParts {
@@ -24,6 +27,8 @@ interface ResponseParts {
   _finish(): void;
   _keepAliveTimeout: number;
   _last: boolean;
+  _closed: boolean;
+  destroyed: boolean;
   socket: Socket | null;
   strictContentLength: boolean;
 }
@@ -49,12 +54,14 @@ export function makeRequest(conn: Connection, parser: RequestHead, complete: boo
   parts._addHeaderLines(parser.headers, parser.headers.length);
   req.method = parser.method;
   req.complete = complete;
-  conn.feed(req);
   return req;
 }
 
 function readBody(this: RequestParts): void {
-  this._consumed = true;
+  if (!this._consuming) {
+    this._readableState.readingMore = false;
+    this._consuming = true;
+  }
   this[kConnection].wantBody(this as unknown as IncomingMessage);
 }
 
@@ -85,11 +92,61 @@ function finished(this: ResponseParts): void {
 
 /** After the response is out: what node:http does when it has finished one. */
 export function detach(conn: Connection, req: IncomingMessage, res: ServerResponse): void {
-  conn.socket._httpMessage = null;
+  const { socket } = conn;
+  socket._httpMessage = null;
+  if (socket.timeout !== 0) socket.setTimeout(0);
   (res as unknown as ResponseParts).socket = null;
   const parts = req as unknown as RequestParts;
   // A request nobody looks at needs no 'end'.
-  if (!parts._consumed && parts._eventsCount > 0) parts._dump();
+  if (!parts._consuming && parts._eventsCount > 0 && req.readableFlowing !== true) parts._dump();
+}
+
+/** Takes request and response away from the connection, which ends without them; their events follow in a tick. */
+export function part(req: IncomingMessage | null, res: ServerResponse | null, reason: Error): void {
+  if (res !== null) (res as unknown as ResponseParts).socket = null;
+  process.nextTick(partNT, req, res, reason);
+}
+
+function partNT(req: IncomingMessage | null, res: ServerResponse | null, reason: Error): void {
+  try {
+    if (req !== null && !req.destroyed) destroyQuietly(req, reason);
+  } finally {
+    if (res !== null) closeResponse(res);
+  }
+}
+
+/** As Node's emitCloseNT: the response is over. */
+export function closeResponse(res: ServerResponse): void {
+  const parts = res as unknown as ResponseParts;
+  if (parts._closed) return;
+  parts.destroyed = true;
+  parts._closed = true;
+  res.emit('close');
+}
+
+/** Destroys a request without its socket, which may serve another one or has an answer to deliver. */
+export function destroyQuietly(req: IncomingMessage, reason: Error): void {
+  (req as unknown as RequestParts)._destroy = destroyWithoutSocket;
+  req.destroy(reason);
+}
+
+function destroyWithoutSocket(
+  this: IncomingMessage,
+  error: Error | null,
+  callback: (error?: Error | null) => void,
+): void {
+  if (!this.readableEnded || !this.complete) {
+    this.aborted = true;
+    this.emit('aborted');
+  }
+  // As Node: an error is told only where somebody listens.
+  process.nextTick(callback, this.listenerCount('error') > 0 ? error : null);
+}
+
+/** As Node: the error that an interrupted request carries. */
+export function disconnected(errno: number): Error {
+  const code = errno < 0 ? native.errnoName(errno) : 'ECONNRESET';
+  return Object.assign(new Error('aborted'), { code });
 }
 
 /** The socket has room again: the response that waits for it goes on. */

@@ -6,7 +6,15 @@
  * parsed anew when more came (thread/handle.ts), so any thread can go on with it. Bodies and trailers go on in the
  * same MessageParser, split anywhere.
  */
-import { HPE_OK, HPE_PAUSED, HPE_PAUSED_UPGRADE, HPE_USER, Llhttp } from './llhttp.js';
+import {
+  HPE_INVALID_VERSION,
+  HPE_OK,
+  HPE_PAUSED,
+  HPE_PAUSED_H2_UPGRADE,
+  HPE_PAUSED_UPGRADE,
+  HPE_USER,
+  Llhttp,
+} from './llhttp.js';
 
 export interface Limits {
   /** Bytes of the request line, 0 = none (gunicorn: limit_request_line). */
@@ -158,8 +166,10 @@ export class RequestParser {
       return MESSAGE_DONE;
     }
     if (this.status === 0) {
-      this.status = 400;
       this.reason = this.llhttp.reason(message.pointer);
+      // llhttp has the same number for a version that is followed by something else than CR LF.
+      const version = error === HPE_INVALID_VERSION && this.reason.startsWith('Invalid');
+      this.status = version || error === HPE_PAUSED_H2_UPGRADE ? 505 : 400;
     }
     return FAILED;
   }
@@ -255,7 +265,12 @@ export class RequestParser {
       while (end > spans[i + 2] && (memory[end - 1] === 32 || memory[end - 1] === 9)) end--;
       const nameLength = spans[i + 1] - spans[i];
       if (nameLength === 4 && isHost(memory, spans[i])) hosts++;
-      headers.push(text.slice(spans[i] - start, spans[i + 1] - start), text.slice(spans[i + 2] - start, end - start));
+      const name = text.slice(spans[i] - start, spans[i + 1] - start);
+      if (this.versionMinor === 0 && nameLength === 17 && name.toLowerCase() === 'transfer-encoding') {
+        // RFC 9112 6.1: framing that an old proxy in between may not have understood.
+        return this.fail(400, 'Transfer-Encoding in HTTP/1.0');
+      }
+      headers.push(name, text.slice(spans[i + 2] - start, end - start));
     }
     if (hosts !== 1 && (hosts > 1 || this.versionMinor === 1)) {
       return this.fail(400, hosts === 0 ? 'Missing Host header' : 'More than one Host header');
@@ -269,7 +284,7 @@ export class RequestParser {
 
   private trailerField(at: number, length: number): number {
     const m = this.current;
-    if (m.trailerValue !== '' || this.trailerHasValue(m)) this.finishTrailer();
+    if (m.trailerValue !== '') this.finishTrailer();
     m.trailerName += this.llhttp.memory.latin1Slice(at, at + length);
     return this.countTrailer(m, length);
   }
@@ -280,10 +295,6 @@ export class RequestParser {
     // Marks an empty value as seen; finishTrailer() trims it away.
     if (length === 0) m.trailerValue += ' ';
     return this.countTrailer(m, length);
-  }
-
-  private trailerHasValue(m: MessageParser): boolean {
-    return m.trailerName !== '' && m.trailerValue !== '';
   }
 
   private countTrailer(m: MessageParser, length: number): number {
@@ -298,7 +309,7 @@ export class RequestParser {
 
   private finishTrailer(): void {
     const m = this.current;
-    if (m.trailerName !== '') m.trailers.push(m.trailerName, m.trailerValue.trim());
+    if (m.trailerName !== '') m.trailers.push(m.trailerName, m.trailerValue.replace(/^[ \t]+|[ \t]+$/g, ''));
     m.trailerName = m.trailerValue = '';
   }
 }

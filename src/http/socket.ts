@@ -12,12 +12,18 @@ import { EAGAIN, native, type SocketAddress } from '../native/binding.js';
 /** The connection as its socket sees it. */
 export interface Wire {
   readonly fd: number;
-  /** A byte of the response leaves now. */
-  beforeSend(): void;
+  /** The fd still is this connection's. */
+  readonly open: boolean;
+  /** A byte of the response leaves now. False: there is no request that bytes could belong to. */
+  beforeSend(): boolean;
   /** Output waits for the fd (true) or no longer does (false). */
   wantWrite(on: boolean): void;
   /** Everything written so far has been taken by the kernel. */
   flushed(): void;
+  /** There is room for output again, after write() has said that there is none. */
+  drained(): void;
+  /** Nothing has happened for as long as setTimeout() says; false if nobody listened. */
+  timedOut(socket: ClientSocket): boolean;
   /** The socket was destroyed or has ended: close the connection. */
   socketGone(error: Error | null): void;
   /** Callbacks of writes run after the handler returns, in its turn, or in a tick of their own. */
@@ -38,6 +44,8 @@ export class ClientSocket extends Duplex {
   private readonly wire: Wire;
   private readonly sent: Int32Array;
   private corks = 0;
+  /** Length of the parts that are gathered while corked. */
+  private gathered = 0;
   private parts: Part[] = [];
   /** True where the string at the same index of parts is UTF-8, false for latin1. */
   private utf8: boolean[] = [];
@@ -70,6 +78,11 @@ export class ClientSocket extends Duplex {
     if (this.corks === 0 && this.parts.length > 0) this.flush();
   }
 
+  // @ts-expect-error: Duplex has it as an accessor too, its type says property.
+  override get writableCorked(): number {
+    return this.corks;
+  }
+
   private _all(): boolean {
     const state = (this as unknown as { _writableState: { corked: number } })._writableState;
     const all = state.corked === 1;
@@ -97,18 +110,20 @@ export class ClientSocket extends Duplex {
       if (chunk.byteLength > 0) {
         this.parts.push(chunk);
         this.utf8.push(false);
+        this.gathered += chunk.byteLength;
       }
     } else {
       throw new TypeError('The "chunk" argument must be a string, Buffer or Uint8Array');
     }
     if (cb) this.callbacks.push(cb);
     if (this.corks === 0) this.flush();
-    const room = this.queued < this.writableHighWaterMark;
+    const room = this.queued + this.gathered < this.writableHighWaterMark;
     if (!room) this.needDrain = true;
     return room;
   }
 
   private addString(text: string, encoding: BufferEncoding | undefined): void {
+    this.gathered += text.length;
     if (encoding === 'latin1' || encoding === 'binary') {
       this.parts.push(text);
       this.utf8.push(false);
@@ -124,9 +139,13 @@ export class ClientSocket extends Duplex {
   /** Sends what was gathered, in one system call where it is one string, or a string and bytes. */
   private flush(): void {
     const { parts, utf8 } = this;
+    this.gathered = 0;
     if (parts.length > 0) {
-      this.wire.beforeSend();
-      if (this.queued > 0) this.enqueue();
+      this.timer?.refresh();
+      if (!this.wire.beforeSend()) {
+        this.parts = [];
+        this.utf8 = [];
+      } else if (this.queued > 0) this.enqueue();
       else if (parts.length === 1 && typeof parts[0] === 'string') this.sendText(parts[0], utf8[0]);
       else if (parts.length === 2 && typeof parts[0] === 'string' && !utf8[0] && typeof parts[1] !== 'string') {
         this.sendHead(parts[0], parts[1]);
@@ -149,6 +168,7 @@ export class ClientSocket extends Duplex {
     const bytes = Buffer.from(text, utf8 ? 'utf8' : 'latin1');
     if (left > 0) this.bytesWritten += bytes.length - left;
     this.queueBytes(left > 0 ? bytes.subarray(bytes.length - left) : bytes);
+    this.wire.wantWrite(true);
   }
 
   private sendHead(head: string, body: Uint8Array): void {
@@ -163,6 +183,7 @@ export class ClientSocket extends Duplex {
     this.bytesWritten += done;
     if (done < head.length) this.queueBytes(Buffer.from(head.slice(done), 'latin1'));
     this.queueBytes(done > head.length ? body.subarray(done - head.length) : body);
+    this.wire.wantWrite(true);
   }
 
   private sendAll(): void {
@@ -183,7 +204,6 @@ export class ClientSocket extends Duplex {
 
   private queueBytes(bytes: Uint8Array): void {
     if (bytes.byteLength === 0) return;
-    if (this.queued === 0) this.wire.wantWrite(true);
     this.queue.push(bytes);
     this.queued += bytes.byteLength;
   }
@@ -192,7 +212,7 @@ export class ClientSocket extends Duplex {
     while (this.queue.length > 0) {
       const bytes = this.queue[0];
       const n = native.send(this.wire.fd, bytes, 0, bytes.byteLength);
-      if (n === EAGAIN) return;
+      if (n === EAGAIN) return this.wire.wantWrite(true);
       if (n < 0) return this.broken(n);
       this.bytesWritten += n;
       this.queued -= n;
@@ -204,23 +224,34 @@ export class ClientSocket extends Duplex {
 
   /** The fd is writable: goes on with what waits. */
   onWritable(): void {
+    this.touch();
     this.drainQueue();
     if (this.queued === 0 && !this.destroyed) this.taken();
-    if (this.needDrain && this.queued === 0 && !this.destroyed) {
-      this.needDrain = false;
-      this.emit('drain');
-    }
   }
 
   /** All of the output has been taken. */
   private taken(): void {
+    if (this.needDrain) this.callbacks.push(() => this.drain());
     if (this.callbacks.length > 0) {
       const callbacks = this.callbacks;
       this.callbacks = [];
       this.wire.later(callbacks);
     }
     this.wire.flushed();
-    if (this.ending) this.destroy();
+    if (this.ending) this.finish();
+  }
+
+  private drain(): void {
+    if (!this.needDrain || this.destroyed || this.queued + this.gathered > 0) return;
+    this.needDrain = false;
+    if (this.listenerCount('drain') > 0) this.emit('drain');
+    this.wire.drained();
+  }
+
+  /** end() was called and everything is out. */
+  private finish(): void {
+    if (this.listenerCount('finish') > 0) process.nextTick(() => this.emit('finish'));
+    this.destroy();
   }
 
   private broken(errno: number): void {
@@ -233,7 +264,7 @@ export class ClientSocket extends Duplex {
 
   // @ts-expect-error: Duplex has it as an accessor too, its type says property.
   override get writableLength(): number {
-    return this.queued;
+    return this.queued + this.gathered;
   }
 
   // @ts-expect-error: as above.
@@ -255,7 +286,7 @@ export class ClientSocket extends Duplex {
     this.corks = 0;
     if (this.parts.length > 0) this.flush();
     this.ending = true;
-    if (this.queued === 0) this.destroy();
+    if (this.queued === 0) this.finish();
     return this;
   }
 
@@ -268,7 +299,7 @@ export class ClientSocket extends Duplex {
     if (this.timer) clearTimeout(this.timer);
     this.timer = null;
     this.queue = [];
-    this.queued = 0;
+    this.queued = this.gathered = 0;
     this.parts = [];
     this.utf8 = [];
     const { callbacks } = this;
@@ -300,7 +331,7 @@ export class ClientSocket extends Duplex {
   // --- what net.Socket has ---
 
   private localName(): SocketAddress | null {
-    if (!this.local) {
+    if (!this.local && this.wire.open) {
       const address = native.getSockName(this.wire.fd);
       if (typeof address !== 'number') this.local = address;
     }
@@ -308,16 +339,11 @@ export class ClientSocket extends Duplex {
   }
 
   private remote(): SocketAddress | null {
-    if (!this.peer && !this.destroyed) {
+    if (!this.peer && this.wire.open) {
       const address = native.getPeerName(this.wire.fd);
       if (typeof address !== 'number') this.peer = address;
     }
     return this.peer;
-  }
-
-  /** Asks for the addresses while the connection is known to be open. */
-  rememberPeer(): void {
-    this.remote();
   }
 
   get remoteAddress(): string | undefined {
@@ -358,13 +384,19 @@ export class ClientSocket extends Duplex {
       if (ms > 0) this.once('timeout', callback);
       else this.removeListener('timeout', callback);
     }
-    if (ms > 0 && !this.destroyed) this.timer = setTimeout(() => this.emit('timeout'), ms).unref();
+    if (ms > 0 && !this.destroyed) this.timer = setTimeout(() => this.onTimeout(), ms).unref();
     return this;
+  }
+
+  /** As Node's server: request and response hear of it, and where nobody listens the connection ends. */
+  private onTimeout(): void {
+    const own = this.emit('timeout');
+    if (!this.wire.timedOut(this) && !own) this.destroy();
   }
 
   /** Output and input restart the time that setTimeout() measures. */
   touch(): void {
-    if (this.timer) this.timer.refresh();
+    this.timer?.refresh();
   }
 
   setNoDelay(): this {

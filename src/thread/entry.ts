@@ -26,9 +26,12 @@ import { Driver } from '../shared/driver.js';
 import { ACTIVE, C, PARKED, Shared, T } from '../shared/memory.js';
 import { ConnTable } from '../shared/tconn.js';
 import { Handler } from './handle.js';
+import { sweep } from './sweep.js';
 
 /** Requests in a turn before the event loop gets its own. */
 const TURN = 128;
+/** Connections gone on with in a row before new ones get their turn: about one pipeline. */
+const AGAIN_TURN = 16;
 /** ms between looks at what waits for too long. */
 const SWEEP_MS = 250;
 const ALWAYS = 1 << 30;
@@ -43,11 +46,13 @@ class PoolThread {
   private readonly selector: Selector<Connection>;
   private readonly handler: Handler;
   private readonly accessLog: AccessLog | null;
+  private readonly log: Logger;
   private readonly busyWord: number;
   private readonly stateWord: number;
   private readonly wakeFd: number;
-  /** Connections with early bytes, each to be gone on with in a step of its own. */
+  /** Connections to be gone on with, each in a step of its own, and how many of them went in a row. */
   private readonly againList: Connection[] = [];
+  private againRow = 0;
   private readonly polls: number[] = [];
   private watchPoll = 0;
   private watching = false;
@@ -61,6 +66,7 @@ class PoolThread {
 
   constructor(task: ThreadTask, app: App, log: Logger) {
     this.task = task;
+    this.log = log;
     this.slot = task.slot;
     this.shared = new Shared(task.shared);
     this.control = this.shared.control;
@@ -125,14 +131,19 @@ class PoolThread {
 
   /** Serves one connection; true: call again. */
   private step(): boolean {
-    if (!this.inTurn) this.beginTurn();
-    const { driver, handler } = this;
-    const early = this.againList.shift();
-    if (early !== undefined) {
-      handler.resume(early);
+    try {
+      return this.serve();
+    } catch (error) {
+      // Handlers' errors do not come here; one of ours must not leave the turn half open.
+      this.stray('Error in the engine', error, this.log);
       return true;
     }
-    if (this.full()) return this.rest();
+  }
+
+  private serve(): boolean {
+    if (!this.inTurn) this.beginTurn();
+    const { driver, handler } = this;
+    handler.afterTicks();
     if (++this.steps > TURN) {
       // The event loop's turn; the eventfd brings us back.
       this.steps = 0;
@@ -140,6 +151,13 @@ class PoolThread {
       native.eventfdWrite(this.wakeFd);
       return false;
     }
+    if (this.againList.length > 0 && !this.taken() && (this.againRow < AGAIN_TURN || this.stopping)) {
+      this.againRow++;
+      handler.resume(this.againList.shift() as Connection);
+      return true;
+    }
+    this.againRow = 0;
+    if (this.full()) return this.rest();
     let fd: number;
     if (this.surplus()) fd = driver.leftover();
     else {
@@ -151,7 +169,7 @@ class PoolThread {
         fd = driver.taken();
       }
     }
-    if (fd < 0) return this.rest();
+    if (fd < 0) return this.againList.length > 0 || this.rest();
     handler.handle(fd, driver.generation);
     return true;
   }
@@ -170,8 +188,13 @@ class PoolThread {
     return n;
   }
 
+  /** As many requests in hand as may be. */
+  private taken(): boolean {
+    return this.task.concurrency > 0 && this.handler.active.size >= this.task.concurrency;
+  }
+
   private full(): boolean {
-    return this.stopping || (this.task.concurrency > 0 && this.handler.active.size >= this.task.concurrency);
+    return this.stopping || this.taken();
   }
 
   /** Nothing to take: watch, take over the watch, or park. Always false, for step(). */
@@ -231,7 +254,7 @@ class PoolThread {
   }
 
   private sweep(): void {
-    if (!this.handler.sweep() && this.sweeper !== null) {
+    if (!sweep(this.handler) && this.sweeper !== null) {
       clearInterval(this.sweeper);
       this.sweeper = null;
     }
@@ -263,6 +286,8 @@ class PoolThread {
     const { handler } = this;
     log.error(`${kind} (${handler.describe()})`, error);
     if (handler.active.size === 1) for (const conn of handler.active) handler.abandon(conn, 500);
+    // An error in a tick has ended the turn's calls in the middle: they have to come again.
+    if (this.inTurn) native.eventfdWrite(this.wakeFd);
   }
 }
 

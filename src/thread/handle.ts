@@ -10,11 +10,11 @@
  *                                                                                            └ close
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { App, FetchExchange } from '../app/types.js';
+import type { App, FetchApp, NodeApp } from '../app/types.js';
 import type { Config } from '../config/settings.js';
-import { Connection, type ConnectionHost, closeResponse, disconnected } from '../http/connection.js';
+import { Connection, type ConnectionHost } from '../http/connection.js';
 import { Exchange, type ExchangeHost } from '../http/exchange.js';
-import { detach, drainResponse, makeRequest, makeResponse } from '../http/message.js';
+import { closeResponse, detach, disconnected, makeRequest, makeResponse } from '../http/message.js';
 import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
 import type { WriteCallback } from '../http/socket.js';
 import type { AccessLog, Logger } from '../log.js';
@@ -22,13 +22,12 @@ import { EAGAIN, native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
 import type { Driver } from '../shared/driver.js';
 import { C, type Shared, T } from '../shared/memory.js';
-import { type ConnTable, HAS_HEAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
+import { type ConnTable, HAS_HEAD, OWNER_FREE, OWNER_THREAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
 import { accessLine } from './access-log.js';
 
-/** How long a lingering close may take, ms. */
-const LINGER_MS = 2000;
-/** A connection's objects are dropped when it has not been served here for so long, ms. */
-const FORGET_MS = 1000;
+/** Incomplete heads up to this length are parsed again whenever a byte came. */
+const SHORT_HEAD = 512;
+const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 export interface HandlerOptions {
   slot: number;
@@ -42,7 +41,7 @@ export interface HandlerOptions {
   app: App;
   log: Logger;
   accessLog: AccessLog | null;
-  /** A connection has early bytes to go on with in a turn of its own. */
+  /** A connection has more to be done, in a turn of its own: see resume(). */
   again(conn: Connection): void;
   /** A request ended. */
   ended(): void;
@@ -58,9 +57,9 @@ export class Handler implements ConnectionHost, ExchangeHost {
   readonly connections = new Map<number, Connection>();
   /** Requests in hand. */
   readonly active = new Set<Connection>();
-  /** The request that ran last, for errors that carry no trace of theirs. */
-  latest = '';
-  private readonly o: HandlerOptions;
+  readonly o: HandlerOptions;
+  /** The connection whose handler ran last, for errors that carry no trace of theirs. */
+  private latest: Connection | null = null;
   private readonly control: Int32Array;
   private readonly begun: number;
   private readonly inflight: number;
@@ -69,6 +68,9 @@ export class Handler implements ConnectionHost, ExchangeHost {
   private readonly headMs: number;
   private readonly maxHead: number;
   private deferred: WriteCallback[] | null = null;
+  /** A handler has answered before it returned: its 'close' needs no tick of its own. */
+  private inTurn = false;
+  private closing: ServerResponse | null = null;
 
   constructor(options: HandlerOptions) {
     this.o = options;
@@ -99,15 +101,19 @@ export class Handler implements ConnectionHost, ExchangeHost {
     this.receive(conn);
   }
 
-  /** Goes on with early bytes of a connection, see again(). */
+  /** Goes on with a connection: with its early bytes, or with what came while this thread had it. See again(). */
   resume(conn: Connection): void {
+    if (conn.closed || conn.active || conn.lingering) return;
     const { early } = conn;
-    if (conn.closed || conn.active || early === null) return;
+    if (early === null) {
+      this.receive(conn);
+      return;
+    }
     conn.early = null;
     const { parser } = this;
     while (parser.inputSize < early.length) parser.grow(0);
     early.copy(parser.memory, parser.inputAt);
-    this.process(conn, early.length);
+    this.process(conn, early.length, 0, early);
   }
 
   private receive(conn: Connection): void {
@@ -120,21 +126,23 @@ export class Handler implements ConnectionHost, ExchangeHost {
       have = native.headTake(fd, parser.memory, parser.inputAt, parser.inputSize);
       o.table.setFacts(fd, facts & ~HAS_HEAD);
     }
-    const n = native.recv(fd, parser.memory, parser.inputAt + have, parser.inputSize - have);
+    const room = parser.inputSize - have;
+    const n = native.recv(fd, parser.memory, parser.inputAt + have, room);
     if (n > 0) {
+      conn.full = n === room;
       if (conn.hasSocket) conn.socket.bytesRead += n;
-      this.process(conn, have + n, have);
+      this.process(conn, have + n, have, null);
     } else if (n === EAGAIN) {
+      conn.full = false;
       if (have > 0) this.keepHead(conn, have, false);
       else this.release(conn);
     } else this.drop(conn, null);
   }
 
-  /** Parses `length` bytes of input, the first `old` of which were there before. */
-  private process(conn: Connection, length: number, old = 0): void {
+  /** Parses `length` bytes of input, the first `old` of which were there before. `early`: the same bytes, to be kept. */
+  private process(conn: Connection, length: number, old: number, early: Buffer | null): void {
     const { parser } = this;
-    // Bytes that do not end a head need not be parsed again and again: a client that sends single bytes stays cheap.
-    if (old > 0 && !endsHead(parser.memory, parser.inputAt, old, length) && length < this.maxHead) {
+    if (old > 0 && length < this.maxHead && !worthParsing(parser.memory, parser.inputAt, old, length)) {
       this.keepHead(conn, length, false);
       return;
     }
@@ -152,13 +160,18 @@ export class Handler implements ConnectionHost, ExchangeHost {
       return;
     }
     const complete = result === MESSAGE_DONE;
-    if (complete) parser.end(message);
     conn.startBody(message, complete);
-    conn.early =
-      complete && parser.consumed < length
-        ? Buffer.from(parser.memory.subarray(parser.inputAt + parser.consumed, parser.inputAt + length))
-        : null;
-    if (conn.early !== null) conn.pipelines = true;
+    if (complete) {
+      parser.end(message);
+      const { consumed } = parser;
+      if (consumed < length) {
+        conn.pipelines = true;
+        conn.early =
+          early !== null
+            ? early.subarray(consumed)
+            : Buffer.from(parser.memory.subarray(parser.inputAt + consumed, parser.inputAt + length));
+      }
+    }
     this.handleRequest(conn, complete);
   }
 
@@ -170,7 +183,7 @@ export class Handler implements ConnectionHost, ExchangeHost {
     if (native.headPut(fd, parser.memory, parser.inputAt, length) < 0) return this.drop(conn, null);
     const facts = table.facts(fd);
     table.setFacts(fd, facts | HAS_HEAD);
-    // The deadline counts from the first byte; `first` is wrong only for bytes that waited with an earlier request.
+    // The deadline counts from the first byte.
     this.release(conn, first ? (this.clock[0] + this.headMs) | 0 : table.deadline(fd));
   }
 
@@ -182,94 +195,99 @@ export class Handler implements ConnectionHost, ExchangeHost {
     control[this.inflight]++;
     this.active.add(conn);
     if (parser.upgrade && parser.method === 'CONNECT') {
-      return this.refused(
-        conn,
-        405,
-        'CONNECT is not supported',
-        'Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n',
-      );
+      this.refused(conn, 405, 'CONNECT is not supported', 'Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n');
+      return;
     }
-    const expectation = parser.headers.length > 0 ? expectOf(parser) : '';
-    if (expectation !== '' && expectation !== '100-continue') return this.refused(conn, 417, 'Unknown expectation');
+    const expectation = parser.versionMinor === 1 ? expectOf(parser.headers) : '';
+    if (expectation !== '' && expectation !== '100-continue') {
+      this.refused(conn, 417, 'Unknown expectation');
+      return;
+    }
+    if (expectation !== '' && !complete) this.sendContinue(conn);
+    this.latest = conn;
     conn.inHandler = true;
     try {
-      if (o.app.kind === 'fetch') this.callFetch(conn, complete, expectation);
-      else this.callNode(conn, complete, expectation);
+      if (o.app.kind === 'fetch') this.callFetch(conn, complete, o.app);
+      else this.callNode(conn, complete, o.app);
     } catch (error) {
       this.failed(conn, error);
     }
     conn.inHandler = false;
     if (this.deferred !== null) this.runDeferred();
-    if (conn.responded) conn.settle();
+    if (conn.responded) {
+      this.inTurn = true;
+      conn.settle();
+      this.inTurn = false;
+    }
   }
 
-  private callNode(conn: Connection, complete: boolean, expectation: string): void {
-    const { parser, o } = this;
-    const req = makeRequest(conn, parser, complete);
+  private callNode(conn: Connection, complete: boolean, app: NodeApp): void {
+    const req = makeRequest(conn, this.parser, complete);
     const res = makeResponse(conn, req, !conn.last, this.keepAliveMs);
+    conn.feed(req);
     conn.req = req;
     conn.res = res;
-    if (expectation !== '' && !complete) res.writeContinue();
-    const result = (o.app as { handle(req: IncomingMessage, res: ServerResponse): unknown }).handle(req, res);
+    const result = app.handle(req, res);
     if (isPromise(result)) result.then(undefined, (error: unknown) => this.rejected(conn, res, error));
   }
 
-  private callFetch(conn: Connection, complete: boolean, expectation: string): void {
-    if (expectation !== '' && !complete) native.sendString(conn.fd, 'HTTP/1.1 100 Continue\r\n\r\n', 0);
+  private callFetch(conn: Connection, complete: boolean, app: FetchApp): void {
     const exchange = new Exchange(this, conn, complete);
-    exchange.onAbort(() => exchange.abort());
-    (this.o.app as { dispatch(exchange: FetchExchange): void }).dispatch(exchange);
+    conn.exchange = exchange;
+    app.dispatch(exchange);
+  }
+
+  /** Not a byte of the response: a handler that fails afterwards is still answered by 500. */
+  private sendContinue(conn: Connection): void {
+    const left = native.sendString(conn.fd, CONTINUE, 0);
+    // Where there is no room the client goes on by itself after a while; half a line is not left behind.
+    if (left > 0) conn.socket.write(CONTINUE.slice(CONTINUE.length - left), 'latin1');
   }
 
   private rejected(conn: Connection, res: ServerResponse, error: unknown): void {
     if (conn.res === res) this.failed(conn, error);
-    else this.o.log.error(`Error after the response to ${conn.method} ${conn.url}`, error);
+    else this.failedLate(res.req.method ?? '', res.req.url ?? '', error);
+  }
+
+  /** The handler of a request failed whose response is out. */
+  failedLate(method: string, url: string, error: unknown): void {
+    this.o.log.error(`Error after the response to ${method} ${url}`, error);
   }
 
   /** The handler of the request in hand failed: 500 where no byte of the response has left, otherwise the connection ends. */
   failed(conn: Connection, error: unknown): void {
-    this.o.log.error(`Error handling request ${conn.method} ${conn.url}`, error);
+    if (conn.responded) this.failedLate(conn.method, conn.url, error);
+    else this.o.log.error(`Error handling request ${conn.method} ${conn.url}`, error);
     this.abandon(conn, 500);
   }
 
   /** Ends the request in hand without its handler: `status` where no byte has left, otherwise by closing. */
   abandon(conn: Connection, status: number): void {
-    if (!conn.active || conn.closed) return;
-    if (conn.responded) return;
-    if (this.o.table.wasSent(conn.fd)) return this.drop(conn, null);
-    const { req, res } = conn;
-    this.endRequest(conn, status);
-    conn.req = null;
-    conn.res = null;
-    conn.refuse(status);
-    // The handler may go on using its objects: they are detached from the connection.
-    if (res) {
-      conn.socket._httpMessage = null;
-      (res as unknown as { socket: null }).socket = null;
-      closeResponse(res);
-    }
-    if (req && !req.destroyed) {
-      (req as unknown as { socket: unknown }).socket = null;
-      req.destroy();
-    }
+    if (!conn.active || conn.closed || conn.responded) return;
+    if (this.o.table.wasSent(conn.fd)) this.drop(conn, null);
+    else this.answer(conn, status);
   }
 
-  /** Answers a request that is not handled at all. */
+  /** Answers a request that is not handled, or no longer. */
   refused(conn: Connection, status: number, reason: string, extra = ''): void {
     this.o.log.debug(`Refused a request: ${status} ${reason}`);
-    if (conn.active && this.o.table.wasSent(conn.fd)) return this.drop(conn, null);
-    if (conn.active) {
-      const { req, res } = conn;
-      this.endRequest(conn, status);
-      conn.req = conn.res = null;
-      if (req && !req.destroyed) req.destroy();
-      if (res) closeResponse(res);
-    } else if (this.o.accessLog) {
+    if (conn.active && this.o.table.wasSent(conn.fd)) {
+      this.drop(conn, null);
+      return;
+    }
+    if (!conn.active) {
+      // The access log shows what is known of it: nothing.
       conn.method = conn.url = '';
       conn.rawHeaders = [];
-      this.o.accessLog.write(accessLine(conn, status));
     }
-    conn.refuse(status, reason, extra);
+    this.answer(conn, status, reason, extra);
+  }
+
+  private answer(conn: Connection, status: number, detail = '', extra = ''): void {
+    if (conn.active) this.endRequest(conn, status);
+    else this.o.accessLog?.write(accessLine(conn, status));
+    conn.part(disconnected(0));
+    conn.refuse(status, detail, extra);
   }
 
   keeps(conn: Connection): boolean {
@@ -281,18 +299,20 @@ export class Handler implements ConnectionHost, ExchangeHost {
   }
 
   later(conn: Connection, callbacks: WriteCallback[]): void {
-    if (conn.inHandler) {
-      if (this.deferred === null) this.deferred = callbacks;
-      else this.deferred.push(...callbacks);
-      return;
-    }
-    process.nextTick(runAll, callbacks);
+    if (!conn.inHandler) process.nextTick(runAll, this, callbacks);
+    else if (this.deferred === null) this.deferred = callbacks;
+    else this.deferred.push(...callbacks);
   }
 
   private runDeferred(): void {
     const callbacks = this.deferred;
     this.deferred = null;
-    if (callbacks !== null) runAll(callbacks);
+    if (callbacks !== null) runAll(this, callbacks);
+  }
+
+  /** A listener of a handler threw where nobody but the engine could catch it. */
+  strayed(error: unknown): void {
+    this.o.log.error(`Error in a listener (${this.describe()})`, error);
   }
 
   private endRequest(conn: Connection, status: number): void {
@@ -300,41 +320,57 @@ export class Handler implements ConnectionHost, ExchangeHost {
     conn.active = false;
     this.control[this.inflight]--;
     this.control[this.served]++;
-    this.o.ended();
-    this.latest = '';
     this.o.accessLog?.write(accessLine(conn, status));
+    this.o.ended();
   }
 
   /** The one place that decides what becomes of a connection whose request and response are over. */
   finishRequest(conn: Connection): void {
-    const { o, control } = this;
-    const { req, res, fd } = conn;
-    this.endRequest(conn, res ? res.statusCode : conn.status);
-    if (res) {
-      detach(conn, req!, res);
-      closeResponse(res);
-    } else if (req) detachRequest(req);
+    const { req, res } = conn;
+    this.endRequest(conn, res !== null ? res.statusCode : conn.status);
+    if (res !== null) detach(conn, req as IncomingMessage, res);
     conn.reset();
-    if (conn.last || conn.closed) {
-      // Closing with input unread resets the connection, and the end of the response may be lost with it.
-      if (!conn.closed && (conn.unread || conn.pipelines || native.peek(fd) > 0)) conn.startLinger();
-      else this.drop(conn, null);
-      return;
-    }
+    if (conn.last) this.close(conn);
+    else this.keep(conn);
+    if (res === null) return;
+    // In Node 'close' comes after the ticks that the handler has asked for.
+    if (this.inTurn && this.closing === null) this.closing = res;
+    else process.nextTick(emitCloseNT, this, res);
+  }
+
+  /** Called between two requests, when the ticks of the first have run. */
+  afterTicks(): void {
+    const res = this.closing;
+    if (res === null) return;
+    this.closing = null;
+    this.emitClose(res);
+  }
+
+  /** The connection ends; slowly if the client sends more than was read, for a reset would take the response with it. */
+  private close(conn: Connection): void {
+    if (conn.unread || conn.pipelines || native.peek(conn.fd) > 0) conn.startLinger();
+    else this.drop(conn, null);
+  }
+
+  private keep(conn: Connection): void {
+    const { o, control } = this;
     const { table } = o;
+    const { fd } = conn;
     table.clearSent(fd);
     const facts = table.facts(fd);
     if ((facts & SERVED_ONE) === 0) table.setFacts(fd, facts | SERVED_ONE);
-    if (conn.early !== null) {
-      o.again(conn);
-      return;
+    if (conn.early !== null) o.again(conn);
+    // This response did not say that it is the last: the client may be sending already.
+    else if (control[C.DRAINING] !== 0) conn.startLinger();
+    else this.release(conn, (this.clock[0] + this.keepAliveMs) | 0);
+  }
+
+  emitClose(res: ServerResponse): void {
+    try {
+      closeResponse(res);
+    } catch (error) {
+      this.strayed(error);
     }
-    if (control[C.DRAINING] !== 0) {
-      // This response did not say that it is the last: the client may be sending already.
-      conn.startLinger();
-      return;
-    }
-    this.release(conn, (this.clock[0] + this.keepAliveMs) | 0);
   }
 
   /** Back to the selector, unless bytes came meanwhile. */
@@ -344,15 +380,20 @@ export class Handler implements ConnectionHost, ExchangeHost {
     const facts = table.facts(fd);
     if ((facts & REGISTERED) === 0) {
       table.setFacts(fd, facts | REGISTERED);
-      if (driver.register(fd, generation) < 0) return this.drop(conn, null);
+      if (driver.register(fd, generation) < 0) {
+        this.drop(conn, null);
+        return;
+      }
     }
     if (deadline === 0) deadline = (this.clock[0] + this.headMs) | 0;
-    if (!table.release(fd, deadline)) {
-      // An event came while we had it: look again.
-      this.receive(conn);
+    if (conn.full) {
+      // Events are edge-triggered: what stayed in the kernel is not reported again.
+      table.setDeadline(fd, deadline);
+      this.o.again(conn);
       return;
     }
-    if (table.notice >= 0) this.o.notice(fd, generation, table.notice, true);
+    if (!table.release(fd, deadline)) this.o.again(conn);
+    else if (table.notice >= 0) this.o.notice(fd, generation, table.notice, true);
   }
 
   /** Closes a connection that this thread owns. */
@@ -360,12 +401,33 @@ export class Handler implements ConnectionHost, ExchangeHost {
     const { table } = this.o;
     if (conn.closed) return;
     if (conn.active) this.endRequest(conn, conn.res?.headersSent ? conn.res.statusCode : conn.status);
-    conn.active = conn.req !== null || conn.onGone !== null;
     conn.gone(error);
-    conn.active = false;
-    this.connections.delete(conn.fd);
+    if (this.connections.get(conn.fd) === conn) this.connections.delete(conn.fd);
     table.close(conn.fd);
     if (table.notice >= 0) this.o.notice(conn.fd, conn.generation, table.notice, false);
+  }
+
+  /** This thread owns the connection. */
+  owns(conn: Connection): boolean {
+    const { table, slot } = this.o;
+    return table.generation(conn.fd) === conn.generation && table.owner(conn.fd) === OWNER_THREAD + slot;
+  }
+
+  isOpen(conn: Connection): boolean {
+    const { table } = this.o;
+    return table.generation(conn.fd) === conn.generation && table.owner(conn.fd) !== OWNER_FREE;
+  }
+
+  socketGone(conn: Connection, error: Error | null): void {
+    const { table, slot } = this.o;
+    if (this.owns(conn) || table.claim(conn.fd, conn.generation, slot)) this.drop(conn, error);
+    else this.forget(conn);
+  }
+
+  /** Lets go of the objects of a connection that is not this thread's now. */
+  forget(conn: Connection): void {
+    if (this.connections.get(conn.fd) === conn) this.connections.delete(conn.fd);
+    conn.gone(null);
   }
 
   watch(conn: Connection, read: boolean, write: boolean): void {
@@ -380,82 +442,54 @@ export class Handler implements ConnectionHost, ExchangeHost {
     else selector.register(fd, events, conn);
   }
 
-  /** An event of the thread's own selector. */
+  /** An event of the thread's own selector. What a handler's stream callback throws fails its request alone. */
   onEvent(conn: Connection, events: number): void {
-    if (conn.closed) return;
-    if ((events & EVENT_WRITE) !== 0) {
-      conn.onWritable();
-      if (conn.res && !conn.closed) drainResponse(conn.res);
+    try {
+      if (!conn.closed && (events & EVENT_WRITE) !== 0) conn.onWritable();
+      if (!conn.closed && (events & EVENT_READ) !== 0) conn.onReadable();
+    } catch (error) {
+      this.failed(conn, error);
     }
-    if (!conn.closed && (events & EVENT_READ) !== 0) conn.onReadable();
-  }
-
-  /**
-   * Once in a while: ends what waits for too long, notices clients that have left, forgets objects of connections
-   * that others serve or that idle. Returns true while there is something to look after.
-   */
-  sweep(): boolean {
-    const { config, table, slot } = this.o;
-    const now = native.clock();
-    const bodyMs = config.bodyTimeout * 1000;
-    const requestMs = config.timeout * 1000;
-    for (const conn of [...this.connections.values()]) {
-      const mine = table.generation(conn.fd) === conn.generation && (table.owner(conn.fd) & 0xfff) === 16 + slot;
-      const idle = (now - conn.touched) | 0;
-      if (!mine) {
-        if (idle > FORGET_MS) this.connections.delete(conn.fd);
-      } else if (conn.lingering) {
-        if (idle > LINGER_MS) this.drop(conn, null);
-      } else if (conn.waiting && bodyMs > 0 && idle > bodyMs) {
-        this.o.log.info(`Client too slow in ${conn.method} ${conn.url}`);
-        if (conn.active && !conn.responded && !conn.socket.blocked) this.abandon(conn, 408);
-        else this.drop(conn, disconnected(0));
-      } else if (
-        conn.active &&
-        !conn.responded &&
-        requestMs > 0 &&
-        ((now - conn.began) | 0) > requestMs &&
-        !conn.waiting
-      ) {
-        this.o.log.error(`Request timed out after ${config.timeout} s: ${conn.method} ${conn.url}`);
-        if (conn.res?.headersSent) conn.began = now;
-        else this.abandon(conn, 500);
-      } else if (conn.active && native.peek(conn.fd) < 0 && native.peek(conn.fd) !== EAGAIN) {
-        this.drop(conn, disconnected(0));
-      }
-    }
-    return this.connections.size > 0;
   }
 
   /** Requests in hand, for messages about errors that belong to none of them for sure. */
   describe(): string {
     const names = [...this.active].slice(0, 5).map((conn) => `${conn.method} ${conn.url}`);
-    if (names.length === 0 && this.latest !== '') names.push(this.latest);
-    return names.length === 0 ? 'no request in hand' : names.join(', ');
+    if (names.length > 0) return names.join(', ');
+    return this.latest === null ? 'no request in hand' : `after ${this.latest.method} ${this.latest.url}`;
   }
 }
 
-function runAll(callbacks: WriteCallback[]): void {
-  for (const callback of callbacks) callback();
+function emitCloseNT(handler: Handler, res: ServerResponse): void {
+  handler.emitClose(res);
 }
 
-function detachRequest(req: IncomingMessage): void {
-  if (req.listenerCount('end') > 0 && !req.readableEnded) req.resume();
+function runAll(handler: Handler, callbacks: WriteCallback[]): void {
+  for (const callback of callbacks) {
+    try {
+      callback();
+    } catch (error) {
+      handler.strayed(error);
+    }
+  }
 }
 
 function isPromise(value: unknown): value is Promise<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as Promise<unknown>).then === 'function';
 }
 
-/** CR LF CR LF, ending behind `from`. */
-function endsHead(memory: Buffer, at: number, from: number, length: number): boolean {
-  const found = memory.indexOf('\r\n\r\n', at + Math.max(0, from - 3), 'latin1');
-  return found >= 0 && found < at + length;
+/**
+ * A head is parsed from its first byte each time. A short one always is, so that rubbish is answered at once; a longer one
+ * when a line ended or its length passed a power of two: a client that sends single bytes stays cheap.
+ */
+function worthParsing(memory: Buffer, at: number, old: number, length: number): boolean {
+  if (length <= SHORT_HEAD || Math.clz32(old) !== Math.clz32(length)) return true;
+  const newline = memory.indexOf(10, at + old);
+  return newline >= 0 && newline < at + length;
 }
 
-function expectOf(parser: RequestParser): string {
-  const { headers } = parser;
-  if (parser.versionMinor === 0) return '';
+/** The Expect field in lower case, '' without one. */
+function expectOf(headers: string[]): string {
   for (let i = 0; i < headers.length; i += 2) {
     if (headers[i].length === 6 && headers[i].toLowerCase() === 'expect') return headers[i + 1].toLowerCase();
   }

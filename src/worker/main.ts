@@ -20,6 +20,8 @@ async function main(message: ArbiterToWorker): Promise<void> {
   try {
     await worker.initProcess();
   } catch (error) {
+    // Whatever breaks while it leaves is no failure to boot.
+    if (!worker.alive) return;
     const known = error instanceof TunicornError;
     if (known) {
       worker.log.error(`${error.code}: ${error.message}`, error.cause);

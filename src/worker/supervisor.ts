@@ -7,17 +7,21 @@
  * one is held up. Light requests never hold a thread up, so they stay on one thread, where they are fastest.
  *
  *     STOPPED --a thread begins to work and wakes main--> TICKING --nothing in hand for a while--> STOPPED
+ *
+ * While requests are in hand but every thread only waits (for a database, say), it looks less often.
  */
 import { native } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
-import { ACTIVE, C, type Shared, T } from '../shared/memory.js';
+import { ABSENT, ACTIVE, C, type Shared, T } from '../shared/memory.js';
 
 /** Mean time of a request from which another thread helps, microseconds. */
 const HELD_UP_US = 200;
 /** How long a thread counts as held up after it was seen so, looks. */
 const MEMORY = 20;
-/** Looks without anything in hand before the supervisor stops. */
+/** Looks at which no thread works before the supervisor stops, or slows down where requests are in hand. */
 const QUIET_TICKS = 20;
+const TICK_MS = 1;
+const SLOW_TICK_MS = 5;
 
 export interface SupervisorOptions {
   shared: Shared;
@@ -33,10 +37,10 @@ export class Supervisor {
   private readonly idle: Float64Array;
   /** Looks for which a thread still counts as held up. */
   private readonly heldUp: Int32Array;
-  private readonly stuck: boolean[] = [];
   private timer: NodeJS.Timeout | null = null;
   private at = 0;
   private quiet = 0;
+  private period = TICK_MS;
 
   constructor(options: SupervisorOptions) {
     this.o = options;
@@ -54,7 +58,13 @@ export class Supervisor {
     this.quiet = 0;
     this.look(0);
     this.at = performance.now();
-    this.timer = setInterval(() => this.tick(), 1);
+    this.setPeriod(TICK_MS);
+  }
+
+  private setPeriod(ms: number): void {
+    if (this.timer !== null) clearInterval(this.timer);
+    this.period = ms;
+    this.timer = setInterval(() => this.tick(), ms);
   }
 
   stop(): void {
@@ -68,8 +78,15 @@ export class Supervisor {
     this.at = now;
     const busy = this.look(elapsed);
     const { control } = this.shared;
-    if (busy || this.o.pool.inflight > 0) this.quiet = 0;
-    else if (++this.quiet > QUIET_TICKS) {
+    if (busy) {
+      this.quiet = 0;
+      if (this.period !== TICK_MS) this.setPeriod(TICK_MS);
+      return;
+    }
+    if (++this.quiet <= QUIET_TICKS) return;
+    if (this.o.pool.inflight > 0) {
+      if (this.period === TICK_MS) this.setPeriod(SLOW_TICK_MS);
+    } else {
       this.stop();
       Atomics.store(control, C.SUPERVISING, 0);
       // A thread that began to work in between has seen the flag and not woken us.
@@ -93,11 +110,19 @@ export class Supervisor {
     let heldActive = 0;
     let stuck = 0;
     let any = false;
+    const { pool } = this.o;
     for (let slot = 1; slot <= threads; slot++) {
       const begun = control[shared.threadWord(slot, T.BEGUN)];
       const requests = (begun - this.begun[slot]) | 0;
       this.begun[slot] = begun;
       const idle = native.loopIdle(slot);
+      if (idle < 0 || control[shared.threadWord(slot, T.STATE)] === ABSENT) {
+        // Died, and its replacement is not there yet: no work, and no room for any.
+        this.idle[slot] = this.heldUp[slot] = 0;
+        pool.stuck[slot] = true;
+        stuck++;
+        continue;
+      }
       const idled = idle - this.idle[slot];
       this.idle[slot] = idle;
       const busyUs = elapsedUs - idled;
@@ -105,8 +130,8 @@ export class Supervisor {
       if (requests > 0 || isBusy) any = true;
       if (isBusy && busyUs > HELD_UP_US * Math.max(1, requests)) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
-      this.stuck[slot] = isBusy && requests === 0;
-      if (this.stuck[slot]) stuck++;
+      pool.stuck[slot] = isBusy && requests === 0;
+      if (pool.stuck[slot]) stuck++;
       if (this.heldUp[slot] > 0) held++;
       if (control[shared.threadWord(slot, T.STATE)] === ACTIVE) {
         active++;
@@ -115,7 +140,7 @@ export class Supervisor {
     }
     Atomics.store(control, C.WANTED, Math.min(threads, held + 1));
     // Nobody watches, or all who could are held up: one more thread comes and looks.
-    if (active < threads && (heldActive === active || Atomics.load(control, C.LEADER) === 0)) this.o.pool.wakeParked();
+    if (active < threads && (heldActive === active || Atomics.load(control, C.LEADER) === 0)) pool.wakeParked();
     this.o.onTick(stuck === threads);
     return any;
   }

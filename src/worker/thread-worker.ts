@@ -32,6 +32,8 @@ import { startWatchdog } from './watchdog.js';
 const ACCEPT_BATCH = 64;
 /** ms between looks into the keepalive queue. */
 const MURDER_MS = 250;
+/** ms after which a connection that is being served is looked at again. */
+const BUSY_MS = 500;
 /** ms for which a listener rests when the process is out of file descriptors. */
 const EMFILE_REST_MS = 250;
 
@@ -51,6 +53,8 @@ export class ThreadWorker extends Worker {
   private readonly supervisor: Supervisor | null;
   private readonly acceptPoll: number;
   private readonly maxRequests: number;
+  /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
+  private readonly lookMs: number;
   private murderer: NodeJS.Timeout | null = null;
   private accepting = true;
   private saturated = false;
@@ -72,6 +76,8 @@ export class ThreadWorker extends Worker {
     this.table = new ConnTable(this.shared);
     this.driver = new Driver(this.shared, this.table, 0);
     this.selector = defaultSelector<Listener>();
+    const { headerTimeout, keepalive } = config;
+    this.lookMs = 1000 * Math.min(headerTimeout || keepalive || 1, keepalive || headerTimeout || 1);
     const jitter = config.maxRequestsJitter;
     this.maxRequests = config.maxRequests > 0 ? config.maxRequests + Math.floor(Math.random() * (jitter + 1)) : 0;
     this.pool = new ThreadPool({
@@ -105,6 +111,8 @@ export class ThreadWorker extends Worker {
 
   override async initProcess(): Promise<void> {
     await this.pool.start();
+    // Told to leave meanwhile.
+    if (!this.alive) return;
     this.boot.listeners.forEach(({ fd }, index) => {
       this.selector.register(fd, EVENT_READ, { fd, index });
     });
@@ -163,11 +171,7 @@ export class ThreadWorker extends Worker {
     if (before) this.queue.remove(before);
     const conn = new TConn(fd, this.table.open(fd, listener));
     this.conns.set(fd, conn);
-    const { headerTimeout, keepalive } = this.boot.config;
-    this.queue.add(
-      conn,
-      performance.now() + 1000 * Math.min(headerTimeout || keepalive, keepalive || headerTimeout || 1),
-    );
+    this.queue.add(conn, performance.now() + this.lookMs);
     return conn;
   }
 
@@ -230,9 +234,9 @@ export class ThreadWorker extends Worker {
         continue;
       }
       const left = (table.deadline(fd) - clock) | 0;
-      if (table.owner(fd) !== OWNER_IDLE || table.deadline(fd) === 0) this.queue.add(conn, now + 1000);
-      else if (left > 0) this.queue.add(conn, now + left);
-      else if (!this.closeIdle(conn)) this.queue.add(conn, now + 1000);
+      if (table.owner(fd) !== OWNER_IDLE || table.deadline(fd) === 0) this.queue.add(conn, now + BUSY_MS);
+      else if (left > 0) this.queue.add(conn, now + Math.min(left, this.lookMs));
+      else if (!this.closeIdle(conn)) this.queue.add(conn, now + BUSY_MS);
     }
   }
 
@@ -241,12 +245,14 @@ export class ThreadWorker extends Worker {
     const { table } = this;
     const { fd, generation } = conn;
     if (!table.seize(fd, generation)) return false;
-    if (native.peek(fd) > 0 && (table.facts(fd) & HAS_HEAD) === 0) {
+    const facts = table.facts(fd);
+    const late = table.deadline(fd) !== 0 && ((table.deadline(fd) - native.clock()) | 0) <= 0;
+    // The rest of a head may have come while we stop; one that is past its deadline gets no more time.
+    if (native.peek(fd) > 0 && ((facts & HAS_HEAD) === 0 || !late)) {
       this.enqueueReq(conn);
       return false;
     }
-    const facts = table.facts(fd);
-    if ((facts & HAS_HEAD) !== 0 && (facts & SERVED_ONE) === 0) native.sendString(fd, TIMED_OUT, 0);
+    if (late && (facts & HAS_HEAD) !== 0 && (facts & SERVED_ONE) === 0) native.sendString(fd, TIMED_OUT, 0);
     this.conns.delete(fd);
     table.close(fd);
     return true;

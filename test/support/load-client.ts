@@ -136,7 +136,9 @@ export class LoadClient {
   }
 
   get done(): boolean {
-    return this.stopped || (this.o.total !== undefined && this.result.sent >= this.o.total) || this.result.wrong.length > 20;
+    return (
+      this.stopped || (this.o.total !== undefined && this.result.sent >= this.o.total) || this.result.wrong.length > 20
+    );
   }
 
   /** For connection `index`, now or after a failed try. */
@@ -241,9 +243,20 @@ class ClientConn {
     const mode = random.pick<Mode>(o.modes ?? ['echo']);
     const max = o.maxBody ?? 100_000;
     const kind = random.next();
-    const size = kind < 0.3 ? 0 : kind < 0.8 ? random.int(1, Math.min(max, 1000)) : random.int(1, kind < 0.95 ? Math.min(max, 12_000) : max);
+    const size =
+      kind < 0.3
+        ? 0
+        : kind < 0.8
+          ? random.int(1, Math.min(max, 1000))
+          : random.int(1, kind < 0.95 ? Math.min(max, 12_000) : max);
     const at = random.int(0, NOISE.length - size);
-    const body = size === 0 ? Buffer.alloc(0) : Buffer.concat([Buffer.from(id.slice(0, size)), NOISE.subarray(at, at + Math.max(0, size - id.length))]).subarray(0, size);
+    const body =
+      size === 0
+        ? Buffer.alloc(0)
+        : Buffer.concat([
+            Buffer.from(id.slice(0, size)),
+            NOISE.subarray(at, at + Math.max(0, size - id.length)),
+          ]).subarray(0, size);
     const lastOne = random.chance(o.closeChance ?? 0);
     if (lastOne) this.finished = true;
     let head = `${size === 0 ? 'GET' : 'POST'} /${mode}/${id} HTTP/1.1\r\nHost: stress\r\nX-Id: ${id}\r\n`;
@@ -260,7 +273,8 @@ class ClientConn {
         i += n;
         if (parts.length > 60) {
           const rest = body.subarray(i);
-          if (rest.length > 0) parts.push(Buffer.from(`${rest.length.toString(16)}\r\n`, 'latin1'), rest, Buffer.from('\r\n', 'latin1'));
+          if (rest.length > 0)
+            parts.push(Buffer.from(`${rest.length.toString(16)}\r\n`, 'latin1'), rest, Buffer.from('\r\n', 'latin1'));
           break;
         }
       }
@@ -312,7 +326,8 @@ class ClientConn {
     result.answered.add(request.id);
     const took = performance.now() - request.sentAt;
     if (result.latencies.length < 1_000_000) result.latencies.push(took);
-    if (o.slowMs !== undefined && took > o.slowMs) result.slow.push(`${request.id} (${request.mode}, ${request.body.length} bytes): ${took.toFixed(0)} ms`);
+    if (o.slowMs !== undefined && took > o.slowMs)
+      result.slow.push(`${request.id} (${request.mode}, ${request.body.length} bytes): ${took.toFixed(0)} ms`);
     if (response.status === 200) result.ok++;
     else result.refused.set(response.status, (result.refused.get(response.status) ?? 0) + 1);
     if (response.close || request.lastOne) {
@@ -342,7 +357,8 @@ class ClientConn {
       return headers.has('x-id') && headers.get('x-id') !== request.id ? `status ${status} of another request` : null;
     }
     if (headers.get('x-id') !== request.id) return `header of another request: ${headers.get('x-id')}`;
-    if (headers.get('x-url') !== `/${request.mode}/${request.id}`) return `URL of another request: ${headers.get('x-url')}`;
+    if (headers.get('x-url') !== `/${request.mode}/${request.id}`)
+      return `URL of another request: ${headers.get('x-url')}`;
     if (close && !request.lastOne && !o.faults) return 'Connection: close for no reason';
     if (request.mode === 'sync' || request.mode === 'spin') {
       return body.toString('latin1') === request.id ? null : `body of another request: ${show(body)}`;

@@ -24,3 +24,19 @@ export async function until<T>(
     await sleep(everyMs);
   }
 }
+
+/** Asks until three answers in a row are the same, and returns that. */
+export async function settled<T>(fn: () => T, everyMs = 200): Promise<T> {
+  let last: T | undefined;
+  let same = 0;
+  await until(
+    () => {
+      const now = fn();
+      same = now === last ? same + 1 : 0;
+      last = now;
+      return same >= 2;
+    },
+    { everyMs, what: 'a steady value' },
+  );
+  return last as T;
+}

@@ -1,5 +1,6 @@
 /** What /proc tells of a process: memory, open files, CPU time, children. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Resident memory, bytes. */
 export function rss(pid: number): number {
@@ -31,25 +32,42 @@ function fields(path: string): string[] {
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }
 
-/** CPU time that the process and its threads have used, seconds. Linux counts in 1/100. */
-export function cpuSeconds(pid: number): number {
-  const f = fields(`/proc/${pid}/stat`);
-  return (Number(f[11]) + Number(f[12])) / 100;
-}
-
-/** CPU seconds of each thread that lives: name#tid -> seconds. */
+/** CPU seconds of each thread that lives: name#tid -> seconds, as the scheduler counts them (nanoseconds). */
 export function threadCpu(pid: number): Map<string, number> {
   const found = new Map<string, number>();
   for (const tid of readdirSync(`/proc/${pid}/task`)) {
     try {
-      const f = fields(`/proc/${pid}/task/${tid}/stat`);
+      const ns = readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[0];
       const name = readFileSync(`/proc/${pid}/task/${tid}/comm`, 'utf8').trim();
-      found.set(`${name}#${tid}`, (Number(f[11]) + Number(f[12])) / 100);
+      found.set(`${name}#${tid}`, Number(ns) / 1e9);
     } catch {
       // Ended meanwhile.
     }
   }
   return found;
+}
+
+/** Share of one core that a process uses over some time, and the threads that have part in it. */
+export async function cpuShare(pid: number, ms: number): Promise<{ share: number; threads: string }> {
+  const before = threadCpu(pid);
+  const from = performance.now();
+  await sleep(ms);
+  const elapsed = (performance.now() - from) / 1000;
+  const used = [...threadCpu(pid)].map(([name, s]) => [name, (s - (before.get(name) ?? 0)) / elapsed] as const);
+  const threads = used.filter(([, x]) => x > 0.0002).map(([name, x]) => `${name} ${(x * 100).toFixed(2)} %`);
+  return { share: used.reduce((sum, [, x]) => sum + x, 0), threads: threads.join(', ') };
+}
+
+/**
+ * Fails if the process uses more than `limit` of a core while it has nothing to do. Garbage collection and compilation go
+ * on for a while after a load, so it may take some tries.
+ */
+export async function assertIdle(pid: number, limit = 0.005): Promise<number> {
+  let last = { share: 1, threads: '' };
+  for (let i = 0; i < 4 && last.share > limit; i++) last = await cpuShare(pid, 2500);
+  if (last.share > limit)
+    throw new Error(`idle, but at work: ${(last.share * 100).toFixed(2)} % of a core: ${last.threads}`);
+  return last.share;
 }
 
 /** Children of a process: pid and state (Z: zombie). */

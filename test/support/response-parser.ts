@@ -62,7 +62,8 @@ export class ResponseParser {
     if (!this.expected()) throw new Error(`bytes that answer no request: ${show(this.data)}`);
     const end = this.data.indexOf('\r\n\r\n');
     if (end < 0) {
-      if (this.data.length > MAX_HEAD) throw new Error(`no end of the head in ${this.data.length} bytes: ${show(this.data)}`);
+      if (this.data.length > MAX_HEAD)
+        throw new Error(`no end of the head in ${this.data.length} bytes: ${show(this.data)}`);
       if (!'HTTP/1.1 '.startsWith(this.data.toString('latin1', 0, Math.min(9, this.data.length)))) {
         throw new Error(`no status line: ${show(this.data)}`);
       }
@@ -146,7 +147,8 @@ export class ResponseParser {
       if (!/^[0-9a-fA-F]{1,8}$/.test(size)) throw new Error(`no chunk size: ${show(this.data)}`);
       if (Number.parseInt(size, 16) === 0) {
         if (this.data.length < end + 4) return null;
-        if (this.data[end + 2] !== 13 || this.data[end + 3] !== 10) throw new Error('trailers where none were announced');
+        if (this.data[end + 2] !== 13 || this.data[end + 3] !== 10)
+          throw new Error('trailers where none were announced');
         this.data = this.data.subarray(end + 4);
         return this.finish();
       }

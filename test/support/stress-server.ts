@@ -53,3 +53,10 @@ export function complaints(log: string, allowed: RegExp | null = null): string[]
     .filter((line) => /\[(ERROR|CRITICAL|WARNING)\]|^\w*Error\b|FATAL|Assertion/.test(line))
     .filter((line) => !allowed?.test(line));
 }
+
+/** Fails with what was wrong, and with the end of the server's log, if anything was. */
+export function nothingWrong(result: { wrong: string[] }, server: ArbiterProcess): void {
+  const { wrong } = result;
+  if (wrong.length === 0) return;
+  throw new Error(`${wrong.length} wrong:\n${wrong.slice(0, 10).join('\n')}\nthe log:\n${server.log.slice(-4000)}`);
+}

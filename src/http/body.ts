@@ -1,0 +1,254 @@
+/**
+ * BodyReader: the body of the request that a connection is reading, from the parser to the handler's IncomingMessage. Made
+ * at a connection's first body and used again for its later ones; a request without a body never sees it.
+ *
+ *     NONE --body incomplete--> WAITING --reader wants--> FLOWING --push() is false--> WAITING
+ *     WAITING, FLOWING --response out, nobody reads--> DRAINING --message done--> NONE, or too much: the connection ends
+ *
+ * Only FLOWING and DRAINING watch the fd, in the thread's own event loop: what nobody asks for stays in the kernel and
+ * holds the client back.
+ */
+import type { IncomingMessage } from 'node:http';
+import { EAGAIN, native } from '../native/binding.js';
+import { destroyQuietly, disconnected } from './message.js';
+import { FAILED, MESSAGE_DONE, type MessageParser, type RequestParser } from './parser.js';
+
+/** Most bytes of an unread body that are read and thrown away to keep the connection. */
+const MAX_DRAIN = 256 * 1024;
+/** Most bytes that are read in one turn for one connection, so that an upload does not hold up the thread. */
+export const MAX_TURN = 512 * 1024;
+
+const NONE = 0;
+const WAITING = 1;
+const FLOWING = 2;
+const DRAINING = 3;
+
+/** The connection, as its body reader sees it. */
+export interface BodyOwner {
+  readonly fd: number;
+  /** Watch the fd for reading in the thread's event loop, or no longer. */
+  watchInput(on: boolean): void;
+  /** Bytes of the client came, at the thread's clock. */
+  touch(): void;
+  /** The message is read to its end; `early` are bytes behind it, `full`: the kernel may hold more. */
+  messageRead(early: Buffer | null, full: boolean): void;
+  /** Ends the request if its response is out, too. */
+  settle(): void;
+  /** The rest of the body is longer than may be thrown away. */
+  tooMuch(): void;
+  /** The client left, or sent what cannot be understood. */
+  broken(error: Error): void;
+  malformed(status: number, reason: string): void;
+}
+
+/** What of IncomingMessage Node keeps to itself. */
+interface RequestState {
+  _consuming: boolean;
+  _addHeaderLines(headers: string[], count: number): void;
+}
+
+export class BodyReader {
+  private readonly owner: BodyOwner;
+  private readonly parser: RequestParser;
+  private message: MessageParser | null = null;
+  private reading = NONE;
+  private pieces: Buffer[] = [];
+  private trailers: string[] | null = null;
+  /** The request object that gets the body. */
+  private request: IncomingMessage | null = null;
+  /** The request object whose body was never asked for and is thrown away. */
+  private dumped: IncomingMessage | null = null;
+  private drained = 0;
+
+  constructor(owner: BodyOwner, parser: RequestParser) {
+    this.owner = owner;
+    this.parser = parser;
+  }
+
+  /** A head was parsed, and some of its body with it; `complete`: all of it. The parser stays ours until then. */
+  start(message: MessageParser, complete: boolean): void {
+    this.request = this.dumped = null;
+    this.pieces = [];
+    this.trailers = null;
+    this.drained = 0;
+    this.takePieces();
+    if (complete) {
+      this.message = null;
+      this.reading = NONE;
+      this.takeTrailers(message);
+    } else {
+      this.message = message;
+      this.reading = WAITING;
+    }
+  }
+
+  /** The message is not read to its end. */
+  get unread(): boolean {
+    return this.message !== null;
+  }
+
+  get draining(): boolean {
+    return this.reading === DRAINING;
+  }
+
+  get hasPieces(): boolean {
+    return this.pieces.length > 0;
+  }
+
+  feed(req: IncomingMessage): void {
+    this.request = req;
+  }
+
+  feeds(req: IncomingMessage): boolean {
+    return this.request === req;
+  }
+
+  /** Somebody reads, or has bound himself to: what is left of the body is still wanted when the response is out. */
+  get wanted(): boolean {
+    const req = this.request;
+    return req !== null && !req.destroyed && (req.readableFlowing === true || req.listenerCount('readable') > 0);
+  }
+
+  private takePieces(): void {
+    const { body, memory } = this.parser;
+    for (let i = 0; i < body.length; i += 2) {
+      // A copy: the parser's memory is used again by the next recv.
+      this.pieces.push(Buffer.from(memory.subarray(body[i], body[i] + body[i + 1])));
+    }
+  }
+
+  private takeTrailers(message: MessageParser): void {
+    if (message.trailers.length > 0) this.trailers = message.trailers;
+  }
+
+  /** The request's reader wants data: its _read(). */
+  want(): void {
+    const req = this.request;
+    const { pieces } = this;
+    if (req === null) return;
+    if (pieces.length > 0) {
+      this.pieces = [];
+      let room = true;
+      for (const piece of pieces) room = req.push(piece);
+      if (!room && this.message !== null) return;
+    }
+    if (this.message === null) this.finish();
+    else if (this.reading === WAITING) {
+      this.reading = FLOWING;
+      this.owner.watchInput(true);
+    }
+  }
+
+  /** The request has all of its body. */
+  private finish(): void {
+    const req = this.request;
+    if (req === null) return;
+    this.request = null;
+    req.complete = true;
+    if (this.trailers !== null) (req as unknown as RequestState)._addHeaderLines(this.trailers, this.trailers.length);
+    req.push(null);
+  }
+
+  /** The fd is readable. Pushing data runs handlers' code: everything may have changed after it. */
+  onReadable(): void {
+    const { parser, owner } = this;
+    let taken = 0;
+    while (this.message !== null && (this.reading === FLOWING || this.reading === DRAINING)) {
+      const room = parser.inputSize;
+      const n = native.recv(owner.fd, parser.memory, parser.inputAt, room);
+      if (n === EAGAIN) return;
+      if (n <= 0) {
+        owner.broken(disconnected(n));
+        return;
+      }
+      owner.touch();
+      const result = parser.more(this.message, parser.inputAt, n);
+      if (result === FAILED) {
+        owner.malformed(parser.status, parser.reason);
+        return;
+      }
+      this.takePieces();
+      if (result === MESSAGE_DONE) {
+        const at = parser.inputAt + parser.consumed;
+        const early = parser.consumed < n ? Buffer.from(parser.memory.subarray(at, parser.inputAt + n)) : null;
+        this.messageDone(early, n === room);
+        return;
+      }
+      if (!this.passOn()) return;
+      taken += n;
+      if (taken >= MAX_TURN || n < room) return;
+    }
+  }
+
+  /** Gives the pieces to the reader, or throws them away; false if reading stops for now. */
+  private passOn(): boolean {
+    const { pieces } = this;
+    if (pieces.length === 0) return true;
+    this.pieces = [];
+    if (this.reading === DRAINING) {
+      for (const piece of pieces) this.drained += piece.length;
+      if (this.drained <= MAX_DRAIN) return true;
+      this.owner.tooMuch();
+      return false;
+    }
+    let room = true;
+    for (const piece of pieces) room = this.request?.push(piece) ?? true;
+    if (room || this.reading !== FLOWING) return this.reading === FLOWING;
+    this.reading = WAITING;
+    this.owner.watchInput(false);
+    return false;
+  }
+
+  private messageDone(early: Buffer | null, full: boolean): void {
+    const draining = this.reading === DRAINING;
+    this.takeTrailers(this.message as MessageParser);
+    this.stop();
+    this.owner.messageRead(early, full);
+    const { pieces } = this;
+    this.pieces = [];
+    if (draining) {
+      if (this.dumped !== null) this.dumped.complete = true;
+    } else {
+      for (const piece of pieces) this.request?.push(piece);
+      this.finish();
+    }
+    this.owner.settle();
+  }
+
+  /** The response is out and nobody reads: takes the rest of the body off the wire, within bounds. */
+  drain(): void {
+    const req = this.request;
+    this.request = null;
+    // One that was read in part must not look complete to a reader who comes back.
+    this.dumped = req !== null && !(req as unknown as RequestState)._consuming ? req : null;
+    this.reading = DRAINING;
+    if (!this.passOn()) return;
+    this.owner.watchInput(true);
+    this.onReadable();
+  }
+
+  /** Ends the message where it is and gives the parser back. */
+  stop(): void {
+    if (this.message !== null) {
+      this.parser.end(this.message);
+      this.message = null;
+    }
+    if (this.reading !== NONE) {
+      this.reading = NONE;
+      this.owner.watchInput(false);
+    }
+  }
+
+  /** Forgets the request: nothing is pushed to it any more. A reader that comes back is told that data is missing. */
+  forget(): void {
+    this.request = this.dumped = null;
+    this.pieces = [];
+    this.trailers = null;
+  }
+}
+
+/** A reader that comes after the connection has gone on: the end, or an error where part of the body was thrown away. */
+export function readLate(req: IncomingMessage): void {
+  if (req.complete) req.push(null);
+  else destroyQuietly(req, disconnected(0));
+}
