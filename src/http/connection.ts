@@ -12,9 +12,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { EAGAIN, native } from '../native/binding.js';
 import { type BodyOwner, BodyReader, MAX_TURN, readLate } from './body.js';
 import { errorResponse } from './errors.js';
-import { disconnected, drainResponse, part } from './message.js';
+import { disconnected, drainResponse, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
-import { ClientSocket, type Wire, type WriteCallback } from './socket.js';
+import { ClientSocket } from './socket.js';
+import type { SocketFace, Wire, WriteCallback } from './socket-face.js';
 
 /** What a connection needs of its thread (thread/handle.ts). */
 export interface ConnectionHost {
@@ -250,10 +251,13 @@ export class Connection implements Wire, BodyOwner {
   part(reason: Error): void {
     const { req, res, exchange, socketObject } = this;
     this.req = this.res = this.exchange = null;
-    if (socketObject !== null) socketObject._httpMessage = null;
     this.body?.forget();
     exchange?.gone(reason);
-    if (req !== null || res !== null) part(req, res, reason);
+    if (res !== null && !this.closed) {
+      unplug(res);
+      if (socketObject !== null) socketObject._httpMessage = null;
+    }
+    if (req !== null || res !== null) part(req, res, this.responded);
   }
 
   /** Sends an answer of the engine's own and ends the connection without losing the answer to a reset. */
@@ -296,8 +300,12 @@ export class Connection implements Wire, BodyOwner {
     this.setWatch(false, false);
     this.body?.stop();
     this.early = null;
+    const { socketObject } = this;
+    const socket = socketObject !== null && !socketObject.destroyed ? socketObject : null;
+    // The order in which Node tells it: a response that was handed over finishes first.
+    if (this.responded) socket?.destroy();
     this.part(error ?? disconnected(0));
-    if (this.socketObject !== null && !this.socketObject.destroyed) this.socketObject.destroy();
+    if (!this.responded) socket?.destroy();
   }
 
   // --- Wire: what the socket asks ---
@@ -327,7 +335,7 @@ export class Connection implements Wire, BodyOwner {
     if (this.res !== null) drainResponse(this.res);
   }
 
-  timedOut(socket: ClientSocket): boolean {
+  timedOut(socket: SocketFace): boolean {
     const { req, res } = this;
     const heard = req !== null && !req.complete && req.emit('timeout', socket);
     return (res?.emit('timeout', socket) ?? false) || heard;

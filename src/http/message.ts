@@ -95,24 +95,48 @@ export function detach(conn: Connection, req: IncomingMessage, res: ServerRespon
   const { socket } = conn;
   socket._httpMessage = null;
   if (socket.timeout !== 0) socket.setTimeout(0);
-  (res as unknown as ResponseParts).socket = null;
-  const parts = req as unknown as RequestParts;
-  // A request nobody looks at needs no 'end'.
-  if (!parts._consuming && parts._eventsCount > 0 && req.readableFlowing !== true) parts._dump();
+  unplug(res);
+  dump(req);
 }
 
-/** Takes request and response away from the connection, which ends without them; their events follow in a tick. */
-export function part(req: IncomingMessage | null, res: ServerResponse | null, reason: Error): void {
-  if (res !== null) (res as unknown as ResponseParts).socket = null;
-  process.nextTick(partNT, req, res, reason);
+/** Somebody has listeners on the request. */
+export function listened(req: IncomingMessage): boolean {
+  return (req as unknown as RequestParts)._eventsCount > 0;
 }
 
-function partNT(req: IncomingMessage | null, res: ServerResponse | null, reason: Error): void {
+/**
+ * Tells request and response, in a tick, that the connection is gone or that the engine answers in their place. `responded`:
+ * the whole response had been handed over, which for Node is a request that ended as it should.
+ */
+export function part(req: IncomingMessage | null, res: ServerResponse | null, responded: boolean): void {
+  process.nextTick(partNT, req, res, responded);
+}
+
+function partNT(req: IncomingMessage | null, res: ServerResponse | null, responded: boolean): void {
   try {
-    if (req !== null && !req.destroyed) destroyQuietly(req, reason);
+    if (req === null) return;
+    if (responded && req.complete) dump(req);
+    // Whatever the cause, as Node puts it.
+    else if (!req.destroyed) destroyQuietly(req, disconnected(0));
+    else if (res !== null) {
+      // The handler itself has destroyed it: in Node, too, the response closes after the request then.
+      setImmediate(closeResponse, res);
+      res = null;
+    }
   } finally {
     if (res !== null) closeResponse(res);
   }
+}
+
+/** A request that nobody has read ends after the response, if anybody listens. */
+function dump(req: IncomingMessage): void {
+  const parts = req as unknown as RequestParts;
+  if (!parts._consuming && listened(req) && req.readableFlowing !== true) parts._dump();
+}
+
+/** The response leads nowhere any more. */
+export function unplug(res: ServerResponse): void {
+  (res as unknown as ResponseParts).socket = null;
 }
 
 /** As Node's emitCloseNT: the response is over. */

@@ -6,42 +6,15 @@
  * One for each connection and thread, made when a handler first needs it and kept while the connection stays active.
  * The fd is not its own: `wire` says which fd, and closes it when the connection may be closed.
  */
-import { Duplex } from 'node:stream';
-import { EAGAIN, native, type SocketAddress } from '../native/binding.js';
+import { EAGAIN, native } from '../native/binding.js';
+import { SocketFace, type Wire, type WriteCallback } from './socket-face.js';
 
-/** The connection as its socket sees it. */
-export interface Wire {
-  readonly fd: number;
-  /** The fd still is this connection's. */
-  readonly open: boolean;
-  /** A byte of the response leaves now. False: there is no request that bytes could belong to. */
-  beforeSend(): boolean;
-  /** Output waits for the fd (true) or no longer does (false). */
-  wantWrite(on: boolean): void;
-  /** Everything written so far has been taken by the kernel. */
-  flushed(): void;
-  /** There is room for output again, after write() has said that there is none. */
-  drained(): void;
-  /** Nothing has happened for as long as setTimeout() says; false if nobody listened. */
-  timedOut(socket: ClientSocket): boolean;
-  /** The socket was destroyed or has ended: close the connection. */
-  socketGone(error: Error | null): void;
-  /** Callbacks of writes run after the handler returns, in its turn, or in a tick of their own. */
-  later(callbacks: WriteCallback[]): void;
-}
-
-export type WriteCallback = (error?: Error | null) => void;
 type Part = string | Uint8Array;
 
-export class ClientSocket extends Duplex {
+export class ClientSocket extends SocketFace {
   /** Node's ServerResponse keeps itself here while it owns the socket. */
   _httpMessage: unknown = null;
   _hadError = false;
-  bytesWritten = 0;
-  bytesRead = 0;
-  timeout = 0;
-  connecting = false;
-  private readonly wire: Wire;
   private readonly sent: Int32Array;
   private corks = 0;
   /** Length of the parts that are gathered while corked. */
@@ -55,14 +28,10 @@ export class ClientSocket extends Duplex {
   private queued = 0;
   private needDrain = false;
   private ending = false;
-  private local: SocketAddress | null = null;
-  private peer: SocketAddress | null = null;
-  private timer: NodeJS.Timeout | null = null;
 
   /** sent: element 1 has the bytes that the last send took (native.useClock). */
   constructor(wire: Wire, sent: Int32Array) {
-    super({ allowHalfOpen: true, emitClose: true, autoDestroy: false });
-    this.wire = wire;
+    super(wire);
     this.sent = sent;
   }
 
@@ -141,7 +110,7 @@ export class ClientSocket extends Duplex {
     const { parts, utf8 } = this;
     this.gathered = 0;
     if (parts.length > 0) {
-      this.timer?.refresh();
+      this.touch();
       if (!this.wire.beforeSend()) {
         this.parts = [];
         this.utf8 = [];
@@ -256,7 +225,6 @@ export class ClientSocket extends Duplex {
 
   private broken(errno: number): void {
     const code = native.errnoName(errno);
-    this._hadError = true;
     this.queue = [];
     this.queued = 0;
     this.destroy(Object.assign(new Error(`write ${code}`), { code, errno, syscall: 'write' }));
@@ -296,8 +264,7 @@ export class ClientSocket extends Duplex {
   }
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
-    if (this.timer) clearTimeout(this.timer);
-    this.timer = null;
+    this.stopTimer();
     this.queue = [];
     this.queued = this.gathered = 0;
     this.parts = [];
@@ -315,104 +282,4 @@ export class ClientSocket extends Duplex {
     this.wire.socketGone(error);
     callback(listened ? error : null);
   }
-
-  // --- reading: bodies reach the handler through its IncomingMessage ---
-
-  override _read(): void {}
-
-  override resume(): this {
-    return this;
-  }
-
-  override pause(): this {
-    return this;
-  }
-
-  // --- what net.Socket has ---
-
-  private localName(): SocketAddress | null {
-    if (!this.local && this.wire.open) {
-      const address = native.getSockName(this.wire.fd);
-      if (typeof address !== 'number') this.local = address;
-    }
-    return this.local;
-  }
-
-  private remote(): SocketAddress | null {
-    if (!this.peer && this.wire.open) {
-      const address = native.getPeerName(this.wire.fd);
-      if (typeof address !== 'number') this.peer = address;
-    }
-    return this.peer;
-  }
-
-  get remoteAddress(): string | undefined {
-    return this.remote()?.address || undefined;
-  }
-  get remotePort(): number | undefined {
-    return this.remote()?.port || undefined;
-  }
-  get remoteFamily(): string | undefined {
-    return familyName(this.remote());
-  }
-  get localAddress(): string | undefined {
-    return this.localName()?.address || undefined;
-  }
-  get localPort(): number | undefined {
-    return this.localName()?.port || undefined;
-  }
-  get localFamily(): string | undefined {
-    return familyName(this.localName());
-  }
-  address(): object {
-    const a = this.localName();
-    return a && a.family !== 'unix' ? { address: a.address, family: familyName(a), port: a.port } : {};
-  }
-  get pending(): boolean {
-    return false;
-  }
-  get readyState(): string {
-    return this.destroyed ? 'closed' : 'open';
-  }
-
-  /** ms without activity after which 'timeout' is emitted; 0 = none. Activity: bytes of the client or to it. */
-  setTimeout(ms: number, callback?: () => void): this {
-    this.timeout = ms;
-    if (this.timer) clearTimeout(this.timer);
-    this.timer = null;
-    if (callback) {
-      if (ms > 0) this.once('timeout', callback);
-      else this.removeListener('timeout', callback);
-    }
-    if (ms > 0 && !this.destroyed) this.timer = setTimeout(() => this.onTimeout(), ms).unref();
-    return this;
-  }
-
-  /** As Node's server: request and response hear of it, and where nobody listens the connection ends. */
-  private onTimeout(): void {
-    const own = this.emit('timeout');
-    if (!this.wire.timedOut(this) && !own) this.destroy();
-  }
-
-  /** Output and input restart the time that setTimeout() measures. */
-  touch(): void {
-    this.timer?.refresh();
-  }
-
-  setNoDelay(): this {
-    return this;
-  }
-  setKeepAlive(): this {
-    return this;
-  }
-  ref(): this {
-    return this;
-  }
-  unref(): this {
-    return this;
-  }
-}
-
-function familyName(a: SocketAddress | null): string | undefined {
-  return a === null || a.family === 'unix' ? undefined : a.family === 'tcp4' ? 'IPv4' : 'IPv6';
 }

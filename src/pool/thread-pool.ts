@@ -93,7 +93,10 @@ export class ThreadPool {
     const { fd, generation } = conn;
     const visits = table.visits(fd);
     const future = new Future<Outcome>(() => {
+      // An earlier future of this fd is over, whatever its notice will say when it comes.
+      const earlier = this.futures.get(fd);
       this.futures.set(fd, { generation, visits, future });
+      earlier?.future.setResult({ kept: earlier.generation === generation });
       if (table.generation(fd) === generation) table.askNotice(fd);
       // The thread may have been done before it could know that somebody asks.
       if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE)

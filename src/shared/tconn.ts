@@ -46,6 +46,8 @@ export const REGISTERED = 1;
 export const HAS_HEAD = 2;
 /** It has completed at least one request: waiting now is keep-alive. */
 export const SERVED_ONE = 4;
+/** A request was begun and is not finished. */
+export const IN_HAND = 8;
 /** Bits above: index of the listener it came from. */
 const LISTENER_SHIFT = 8;
 
@@ -162,12 +164,14 @@ export class ConnTable {
     const i = this.at(fd);
     const visits = ++this.words[i + VISITS];
     const { control } = this.shared;
-    const free = Atomics.or(this.words, i, CLOSING) & (-1 << GENERATION_SHIFT);
+    const before = Atomics.or(this.words, i, CLOSING);
+    const free = before & (-1 << GENERATION_SHIFT);
     // The fd is closed, the entry FREE and OPEN less by one in a single step: a thread may die before or after it. From
     // there on main may accept a new connection under the same number: its open() wins. Anybody may still set PENDING or
     // NOTIFY.
     const last = native.closeEntry(fd, this.words, i, CLOSING, free, control, C.OPEN);
-    this.notice = (last & CLOSING) !== 0 && (last & NOTIFY) !== 0 ? visits : -1;
+    const asked = (before & NOTIFY) !== 0 || ((last & CLOSING) !== 0 && (last & NOTIFY) !== 0);
+    this.notice = asked ? visits : -1;
     if (Atomics.load(control, C.ACCEPT_PAUSED) !== 0) native.eventfdWrite(this.shared.memory.mainWake);
   }
 
@@ -178,6 +182,11 @@ export class ConnTable {
 
   wasSent(fd: number): boolean {
     return (this.word(fd) & SENT) !== 0;
+  }
+
+  /** A request is in hand and no byte of its response has gone out: whoever inherits the connection may answer it. */
+  owesAnswer(fd: number): boolean {
+    return (this.facts(fd) & IN_HAND) !== 0 && !this.wasSent(fd);
   }
 
   clearSent(fd: number): void {

@@ -10,62 +10,28 @@
  *                                                                                            └ close
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { App, FetchApp, NodeApp } from '../app/types.js';
-import type { Config } from '../config/settings.js';
+import type { FetchApp, NodeApp } from '../app/types.js';
 import { Connection, type ConnectionHost } from '../http/connection.js';
 import { Exchange, type ExchangeHost } from '../http/exchange.js';
-import { closeResponse, detach, disconnected, makeRequest, makeResponse } from '../http/message.js';
+import { closeResponse, detach, disconnected, listened, makeRequest, makeResponse } from '../http/message.js';
 import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
-import type { WriteCallback } from '../http/socket.js';
-import type { AccessLog, Logger } from '../log.js';
+import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
-import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
-import type { Driver } from '../shared/driver.js';
-import { C, type Shared, T } from '../shared/memory.js';
-import { type ConnTable, HAS_HEAD, OWNER_FREE, OWNER_THREAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
+import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
+import { C } from '../shared/memory.js';
+import { HAS_HEAD } from '../shared/tconn.js';
 import { accessLine } from './access-log.js';
+import { type HandlerOptions, Holder } from './holder.js';
 
 /** Incomplete heads up to this length are parsed again whenever a byte came. */
 const SHORT_HEAD = 512;
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
-export interface HandlerOptions {
-  slot: number;
-  shared: Shared;
-  table: ConnTable;
-  driver: Driver;
-  /** The thread's own selector: bodies and blocked writes wait in it. */
-  selector: Selector<Connection>;
-  config: Config;
-  keepAlive: boolean;
-  app: App;
-  log: Logger;
-  accessLog: AccessLog | null;
-  /** A connection has more to be done, in a turn of its own: see resume(). */
-  again(conn: Connection): void;
-  /** A request ended. */
-  ended(): void;
-  /** Main asked to hear when the connection has been handled. */
-  notice(fd: number, generation: number, visits: number, kept: boolean): void;
-}
-
-export class Handler implements ConnectionHost, ExchangeHost {
+export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   readonly parser: RequestParser;
-  readonly clock: Int32Array;
   readonly keepAliveLines: string;
-  /** Connections that this thread owns now, or keeps the objects of. */
-  readonly connections = new Map<number, Connection>();
-  /** Requests in hand. */
-  readonly active = new Set<Connection>();
-  readonly o: HandlerOptions;
   /** The connection whose handler ran last, for errors that carry no trace of theirs. */
   private latest: Connection | null = null;
-  private readonly control: Int32Array;
-  private readonly begun: number;
-  private readonly inflight: number;
-  private readonly served: number;
-  private readonly keepAliveMs: number;
-  private readonly headMs: number;
   private readonly maxHead: number;
   private deferred: WriteCallback[] | null = null;
   /** A handler has answered before it returned: its 'close' needs no tick of its own. */
@@ -73,21 +39,14 @@ export class Handler implements ConnectionHost, ExchangeHost {
   private closing: ServerResponse | null = null;
 
   constructor(options: HandlerOptions) {
-    this.o = options;
-    const { shared, slot, config } = options;
-    this.control = shared.control;
-    this.begun = shared.threadWord(slot, T.BEGUN);
-    this.inflight = shared.threadWord(slot, T.INFLIGHT);
-    this.served = shared.threadWord(slot, T.SERVED);
-    this.clock = shared.control.subarray(shared.threadWord(slot, T.CLOCK), shared.threadWord(slot, T.CLOCK) + 2);
+    super(options);
+    const { config } = options;
     this.parser = new RequestParser({
       line: config.limitRequestLine,
       fields: config.limitRequestFields,
       fieldSize: config.limitRequestFieldSize,
     });
     this.maxHead = this.parser.maxHead;
-    this.keepAliveMs = options.keepAlive ? config.keepalive * 1000 : 0;
-    this.headMs = config.headerTimeout > 0 ? config.headerTimeout * 1000 : 0x3fffffff;
     this.keepAliveLines = `Connection: keep-alive\r\nKeep-Alive: timeout=${config.keepalive}\r\n\r\n`;
   }
 
@@ -184,16 +143,14 @@ export class Handler implements ConnectionHost, ExchangeHost {
     const facts = table.facts(fd);
     table.setFacts(fd, facts | HAS_HEAD);
     // The deadline counts from the first byte.
-    this.release(conn, first ? (this.clock[0] + this.headMs) | 0 : table.deadline(fd));
+    this.release(conn, first ? this.headDeadline() : table.deadline(fd));
   }
 
   private handleRequest(conn: Connection, complete: boolean): void {
     const { parser, o, control } = this;
     conn.begin(parser, this.clock[0]);
     conn.last = !o.keepAlive || !parser.keepAlive || control[C.DRAINING] !== 0;
-    control[this.begun]++;
-    control[this.inflight]++;
-    this.active.add(conn);
+    this.beginRequest(conn);
     if (parser.upgrade && parser.method === 'CONNECT') {
       this.refused(conn, 405, 'CONNECT is not supported', 'Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n');
       return;
@@ -213,7 +170,7 @@ export class Handler implements ConnectionHost, ExchangeHost {
       this.failed(conn, error);
     }
     conn.inHandler = false;
-    if (this.deferred !== null) this.runDeferred();
+    if (this.deferred !== null) this.runDeferred(conn);
     if (conn.responded) {
       this.inTurn = true;
       conn.settle();
@@ -294,34 +251,21 @@ export class Handler implements ConnectionHost, ExchangeHost {
     return !conn.last && this.control[C.DRAINING] === 0;
   }
 
-  markSent(conn: Connection): void {
-    if (conn.active) this.o.table.markSent(conn.fd);
-  }
-
   later(conn: Connection, callbacks: WriteCallback[]): void {
-    if (!conn.inHandler) process.nextTick(runAll, this, callbacks);
+    if (!conn.inHandler) process.nextTick(runAll, this, conn, callbacks);
     else if (this.deferred === null) this.deferred = callbacks;
     else this.deferred.push(...callbacks);
   }
 
-  private runDeferred(): void {
+  private runDeferred(conn: Connection): void {
     const callbacks = this.deferred;
     this.deferred = null;
-    if (callbacks !== null) runAll(this, callbacks);
+    if (callbacks !== null) runAll(this, conn, callbacks);
   }
 
   /** A listener of a handler threw where nobody but the engine could catch it. */
   strayed(error: unknown): void {
     this.o.log.error(`Error in a listener (${this.describe()})`, error);
-  }
-
-  private endRequest(conn: Connection, status: number): void {
-    if (!this.active.delete(conn)) return;
-    conn.active = false;
-    this.control[this.inflight]--;
-    this.control[this.served]++;
-    this.o.accessLog?.write(accessLine(conn, status));
-    this.o.ended();
   }
 
   /** The one place that decides what becomes of a connection whose request and response are over. */
@@ -333,8 +277,8 @@ export class Handler implements ConnectionHost, ExchangeHost {
     if (conn.last) this.close(conn);
     else this.keep(conn);
     if (res === null) return;
-    // In Node 'close' comes after the ticks that the handler has asked for.
-    if (this.inTurn && this.closing === null) this.closing = res;
+    // In Node 'close' comes after the ticks that the handler has asked for, and between the request's own events.
+    if (this.inTurn && this.closing === null && !listened(req as IncomingMessage)) this.closing = res;
     else process.nextTick(emitCloseNT, this, res);
   }
 
@@ -346,100 +290,12 @@ export class Handler implements ConnectionHost, ExchangeHost {
     this.emitClose(res);
   }
 
-  /** The connection ends; slowly if the client sends more than was read, for a reset would take the response with it. */
-  private close(conn: Connection): void {
-    if (conn.unread || conn.pipelines || native.peek(conn.fd) > 0) conn.startLinger();
-    else this.drop(conn, null);
-  }
-
-  private keep(conn: Connection): void {
-    const { o, control } = this;
-    const { table } = o;
-    const { fd } = conn;
-    table.clearSent(fd);
-    const facts = table.facts(fd);
-    if ((facts & SERVED_ONE) === 0) table.setFacts(fd, facts | SERVED_ONE);
-    if (conn.early !== null) o.again(conn);
-    // This response did not say that it is the last: the client may be sending already.
-    else if (control[C.DRAINING] !== 0) conn.startLinger();
-    else this.release(conn, (this.clock[0] + this.keepAliveMs) | 0);
-  }
-
   emitClose(res: ServerResponse): void {
     try {
       closeResponse(res);
     } catch (error) {
       this.strayed(error);
     }
-  }
-
-  /** Back to the selector, unless bytes came meanwhile. */
-  private release(conn: Connection, deadline = this.o.table.deadline(conn.fd)): void {
-    const { table, driver } = this.o;
-    const { fd, generation } = conn;
-    const facts = table.facts(fd);
-    if ((facts & REGISTERED) === 0) {
-      table.setFacts(fd, facts | REGISTERED);
-      if (driver.register(fd, generation) < 0) {
-        this.drop(conn, null);
-        return;
-      }
-    }
-    if (deadline === 0) deadline = (this.clock[0] + this.headMs) | 0;
-    if (conn.full) {
-      // Events are edge-triggered: what stayed in the kernel is not reported again.
-      table.setDeadline(fd, deadline);
-      this.o.again(conn);
-      return;
-    }
-    if (!table.release(fd, deadline)) this.o.again(conn);
-    else if (table.notice >= 0) this.o.notice(fd, generation, table.notice, true);
-  }
-
-  /** Closes a connection that this thread owns. */
-  drop(conn: Connection, error: Error | null): void {
-    const { table } = this.o;
-    if (conn.closed) return;
-    if (conn.active) this.endRequest(conn, conn.res?.headersSent ? conn.res.statusCode : conn.status);
-    conn.gone(error);
-    if (this.connections.get(conn.fd) === conn) this.connections.delete(conn.fd);
-    table.close(conn.fd);
-    if (table.notice >= 0) this.o.notice(conn.fd, conn.generation, table.notice, false);
-  }
-
-  /** This thread owns the connection. */
-  owns(conn: Connection): boolean {
-    const { table, slot } = this.o;
-    return table.generation(conn.fd) === conn.generation && table.owner(conn.fd) === OWNER_THREAD + slot;
-  }
-
-  isOpen(conn: Connection): boolean {
-    const { table } = this.o;
-    return table.generation(conn.fd) === conn.generation && table.owner(conn.fd) !== OWNER_FREE;
-  }
-
-  socketGone(conn: Connection, error: Error | null): void {
-    const { table, slot } = this.o;
-    if (this.owns(conn) || table.claim(conn.fd, conn.generation, slot)) this.drop(conn, error);
-    else this.forget(conn);
-  }
-
-  /** Lets go of the objects of a connection that is not this thread's now. */
-  forget(conn: Connection): void {
-    if (this.connections.get(conn.fd) === conn) this.connections.delete(conn.fd);
-    conn.gone(null);
-  }
-
-  watch(conn: Connection, read: boolean, write: boolean): void {
-    const { selector } = this.o;
-    const { fd } = conn;
-    if (!read && !write) {
-      if (selector.has(fd)) selector.unregister(fd);
-      return;
-    }
-    const events = ((read ? EVENT_READ : 0) | (write ? EVENT_WRITE : 0)) as EventMask;
-    if (selector.has(fd)) selector.modify(fd, events, conn);
-    else selector.register(fd, events, conn);
   }
 
   /** An event of the thread's own selector. What a handler's stream callback throws fails its request alone. */
@@ -464,12 +320,13 @@ function emitCloseNT(handler: Handler, res: ServerResponse): void {
   handler.emitClose(res);
 }
 
-function runAll(handler: Handler, callbacks: WriteCallback[]): void {
+/** What a listener for 'finish' or 'drain' throws fails its request alone. */
+function runAll(handler: Handler, conn: Connection, callbacks: WriteCallback[]): void {
   for (const callback of callbacks) {
     try {
       callback();
     } catch (error) {
-      handler.strayed(error);
+      handler.failed(conn, error);
     }
   }
 }

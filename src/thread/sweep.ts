@@ -44,7 +44,7 @@ function lookAt(handler: Handler, conn: Connection, now: number): void {
   if (bytes === 0 || (bytes < 0 && bytes !== EAGAIN)) {
     // As node:http, which takes the end of what the client sends for its leaving.
     handler.drop(conn, disconnected(bytes));
-  } else if (requestMs > 0 && !table.wasSent(conn.fd) && ((now - conn.began) | 0) > requestMs) {
+  } else if (requestMs > 0 && !table.wasSent(conn.fd) && quiet > requestMs) {
     log.error(`Request timed out after ${config.timeout} s: ${conn.method} ${conn.url}`);
     handler.abandon(conn, 500);
   }

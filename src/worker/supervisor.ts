@@ -6,9 +6,8 @@
  * many middling ones. As many threads as are held up, and one more, may be active; a parked one is woken when every active
  * one is held up. Light requests never hold a thread up, so they stay on one thread, where they are fastest.
  *
- *     STOPPED --a thread begins to work and wakes main--> TICKING --nothing in hand for a while--> STOPPED
- *
- * While requests are in hand but every thread only waits (for a database, say), it looks less often.
+ *     STOPPED, SLOW --a thread begins to work and wakes main--> TICKING --no work for a while-+ nothing in hand--> STOPPED
+ *                                                                                      + requests wait--> SLOW
  */
 import { native } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
@@ -21,7 +20,9 @@ const MEMORY = 20;
 /** Looks at which no thread works before the supervisor stops, or slows down where requests are in hand. */
 const QUIET_TICKS = 20;
 const TICK_MS = 1;
-const SLOW_TICK_MS = 5;
+const SLOWEST_TICK_MS = 25;
+/** Work between two looks, of any thread, that makes a slow supervisor quick again, microseconds. */
+const STIR_US = 1000;
 
 export interface SupervisorOptions {
   shared: Shared;
@@ -54,7 +55,7 @@ export class Supervisor {
 
   /** A thread begins to work. */
   start(): void {
-    if (this.timer !== null) return;
+    if (this.timer !== null && this.period === TICK_MS) return;
     this.quiet = 0;
     this.look(0);
     this.at = performance.now();
@@ -80,18 +81,19 @@ export class Supervisor {
     const { control } = this.shared;
     if (busy) {
       this.quiet = 0;
-      if (this.period !== TICK_MS) this.setPeriod(TICK_MS);
+      if (this.period === TICK_MS) return;
+      Atomics.store(control, C.SUPERVISING, 1);
+      this.setPeriod(TICK_MS);
       return;
     }
     if (++this.quiet <= QUIET_TICKS) return;
-    if (this.o.pool.inflight > 0) {
-      if (this.period === TICK_MS) this.setPeriod(SLOW_TICK_MS);
-    } else {
-      this.stop();
-      Atomics.store(control, C.SUPERVISING, 0);
-      // A thread that began to work in between has seen the flag and not woken us.
-      if (this.anyBusy() && Atomics.compareExchange(control, C.SUPERVISING, 0, 1) === 0) this.start();
-    }
+    // From here on a thread that begins a turn wakes us. Work that begins otherwise (a timer's, for a request in hand)
+    // does not, so as long as there may be such we go on looking, at long intervals.
+    Atomics.store(control, C.SUPERVISING, 0);
+    if (this.o.pool.inflight === 0) this.stop();
+    else if (this.period < SLOWEST_TICK_MS) this.setPeriod(Math.min(SLOWEST_TICK_MS, this.period * 2));
+    // A thread that began a turn in between has seen the flag and not woken us.
+    if (this.anyBusy() && Atomics.compareExchange(control, C.SUPERVISING, 0, 1) === 0) this.start();
   }
 
   private anyBusy(): boolean {
@@ -127,7 +129,7 @@ export class Supervisor {
       this.idle[slot] = idle;
       const busyUs = elapsedUs - idled;
       const isBusy = elapsedUs > 0 && busyUs > elapsedUs / 2;
-      if (requests > 0 || isBusy) any = true;
+      if (requests > 0 || isBusy || busyUs > STIR_US) any = true;
       if (isBusy && busyUs > HELD_UP_US * Math.max(1, requests)) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
       pool.stuck[slot] = isBusy && requests === 0;

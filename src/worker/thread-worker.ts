@@ -267,10 +267,13 @@ export class ThreadWorker extends Worker {
     for (const [fd, conn] of this.conns) {
       if (table.generation(fd) !== conn.generation) continue;
       if (table.inherit(fd, slot)) {
-        if (!table.wasSent(fd)) native.sendString(fd, THREAD_DIED, 0);
+        if (table.owesAnswer(fd)) native.sendString(fd, THREAD_DIED, 0);
         native.shutdown(fd, 1);
         table.close(fd);
-      } else if (table.owner(fd) === OWNER_IDLE) this.driver.rearm(fd, conn.generation);
+      } else if (table.owner(fd) === OWNER_IDLE && this.driver.rearm(fd, conn.generation) < 0) {
+        // Not in the selector yet: the thread may have taken it out of main's ring and no further.
+        if (table.seize(fd, conn.generation)) this.enqueueReq(conn);
+      }
     }
   }
 

@@ -53,6 +53,7 @@ for (const kind of KINDS) {
     });
 
     it('30 MB to a handler that stops reading for a while: the client is held back', async () => {
+      await server.stillServes();
       const before = server.rss;
       const client = await server.connect();
       const size = 30 * 1024 * 1024;

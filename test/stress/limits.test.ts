@@ -1,6 +1,9 @@
 /** Limits of a worker under load: --worker-connections, --max-requests, and handlers that keep threads busy. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { Agent, get } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, LoadClient, type Mode, percentile } from '../support/load-client.js';
@@ -16,8 +19,8 @@ after(async () => {
   for (const server of servers) await server.cleanup();
 });
 
-async function start(app: string, args: string[]): Promise<StressServer> {
-  const server = await StressServer.start(app, args);
+async function start(app: string, args: string[], env: Record<string, string> = {}): Promise<StressServer> {
+  const server = await StressServer.start(app, args, env);
   servers.push(server);
   return server;
 }
@@ -63,24 +66,17 @@ test('accepting stops at --worker-connections and resumes', async (t) => {
 test('--max-requests under keep-alive load: no request that was read fails', async (t) => {
   const seed = seedOf();
   t.diagnostic(`SEED=${seed}`);
-  const server = await start('echo.js', [
-    '--workers',
-    '2',
-    '--threads',
-    '2',
-    '--max-requests',
-    '200',
-    '--max-requests-jitter',
-    '100',
-  ]);
+  const folder = mkdtempSync(join(tmpdir(), 'tunicorn-limits-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const handledFile = join(folder, 'handled');
+  const server = await start(
+    'echo.js',
+    ['--workers', '2', '--threads', '2', '--max-requests', '200', '--max-requests-jitter', '100'],
+    { HANDLED: handledFile },
+  );
   const client = new LoadClient({
-    target: server.target,
-    seed,
-    connections: 16,
-    modes: MODES,
+    ...{ target: server.target, seed, connections: 16, modes: MODES, depth: 4, maxBody: 10_000 },
     faults: true,
-    depth: 4,
-    maxBody: 10_000,
   });
   const load = client.run();
   await sleep(FULL ? 20_000 : 4000);
@@ -90,6 +86,12 @@ test('--max-requests under keep-alive load: no request that was read fails', asy
   t.diagnostic(`${describe(result)}, ${restarts} restarts`);
   nothingWrong(result, server);
   assert.equal(result.cut, 0);
+  const handled = readFileSync(handledFile, 'utf8').split('\n').slice(0, -1);
+  assert.deepEqual(
+    handled.filter((id) => !result.answered.has(id)),
+    [],
+    'handled, but not answered',
+  );
   assert.ok(restarts >= 3, `only ${restarts} restarts`);
   assert.deepEqual(complaints(server.log), []);
   await server.waitForWorkers(2);

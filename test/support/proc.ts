@@ -47,6 +47,34 @@ export function threadCpu(pid: number): Map<string, number> {
   return found;
 }
 
+/** How long each thread of a process has waited for a CPU since it began, ms. */
+function cpuWaits(pid: number): Map<string, number> {
+  const found = new Map<string, number>();
+  for (const tid of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      found.set(tid, Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[1]) / 1e6);
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+  return found;
+}
+
+/**
+ * Starts to watch some processes; the function that comes back tells how long, at most, one of their threads has waited
+ * for a CPU since then (ms). On a busy machine that is no fault of theirs.
+ */
+export function watchCpuWait(...pids: number[]): () => number {
+  const before = pids.map(cpuWaits);
+  return () => {
+    const waits = pids.map((pid, i) => {
+      const each = [...cpuWaits(pid)].map(([tid, ms]) => ms - (before[i].get(tid) ?? 0));
+      return Math.max(0, ...each);
+    });
+    return waits.reduce((sum, ms) => sum + ms, 0);
+  };
+}
+
 /** Share of one core that a process uses over some time, and the threads that have part in it. */
 export async function cpuShare(pid: number, ms: number): Promise<{ share: number; threads: string }> {
   const before = threadCpu(pid);

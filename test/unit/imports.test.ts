@@ -51,7 +51,8 @@ interface Import {
 }
 
 // import ... from '...', export ... from '...', import '...', import('...').
-const IMPORT = /^\s*(?:import|export)\s+(type\s)?(?:([^;'"]*?)\s*from\s*)?['"]([^'"]+)['"]|\bimport\(\s*(?:\/\*.*?\*\/\s*)?['"]([^'"]+)['"]\s*\)/gm;
+const IMPORT =
+  /^\s*(?:import|export)\s+(type\s)?(?:([^;'"]*?)\s*from\s*)?['"]([^'"]+)['"]|\bimport\(\s*(?:\/\*.*?\*\/\s*)?['"]([^'"]+)['"]\s*\)/gm;
 
 /** Imports of files of the project in a source text; `from` is its path below src/, without extension. */
 function importsOf(from: string, text: string): Import[] {
@@ -61,11 +62,11 @@ function importsOf(from: string, text: string): Import[] {
     if (!target.startsWith('.')) continue;
     // import { type A, type B } is one of types only as well.
     const list = /^\{([^}]*)\}$/.exec((names ?? '').trim())?.[1];
-    const allTypes = list !== undefined && list.split(',').every((name) => /^\s*(type\s.*)?$/s.test(name));
+    const allTypes = list?.split(',').every((name) => /^\s*(type\s.*)?$/s.test(name));
     found.push({
       from,
       to: normalize(join(dirname(from), target)).replace(/\.js$/, ''),
-      typesOnly: type !== undefined || allTypes,
+      typesOnly: type !== undefined || allTypes === true,
     });
   }
   return found;

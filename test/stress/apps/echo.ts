@@ -47,6 +47,9 @@ export default function echo(req: IncomingMessage, res: ServerResponse): void | 
       spin(Number(argument));
       res.end('heavy');
       return;
+    case 'wait':
+      setTimeout(() => res.end('waited'), Number(argument));
+      return;
     case 'pid':
       res.end(`${process.pid}`);
       return;

@@ -52,7 +52,10 @@ runInBoth('poll handles', import.meta.url, {
     const id = ok(native.pollStart(fd, callback, 100, 1));
     native.eventfdWrite(fd);
     await until(() => calls === 3);
-    assert.deepEqual(order, [1, 2, 3].flatMap((n) => [`call ${n}`, 'tick', 'promise']));
+    assert.deepEqual(
+      order,
+      [1, 2, 3].flatMap((n) => [`call ${n}`, 'tick', 'promise']),
+    );
     native.pollStop(id);
     native.close(fd);
   },
@@ -193,7 +196,7 @@ runInBoth('poll handles', import.meta.url, {
 
   // libuv aborts the process when it finds a watched fd closed.
   async 'closing the fd under a handle harms nobody'() {
-    const before = openFds().length;
+    const before = openFds();
     let calls = 0;
     const started = ok(native.eventfd());
     const a = ok(native.pollStart(started, () => ++calls < 0, 1, 1));
@@ -209,7 +212,8 @@ runInBoth('poll handles', import.meta.url, {
     assert.equal(calls, 0);
     native.pollStop(a);
     native.pollStop(b);
-    await until(() => openFds().length === before, { what: 'the handles to give back their fds' });
+    const left = () => openFds().filter((fd) => !before.includes(fd));
+    await until(() => left().length === 0, { timeoutMs: 5000 }).catch(() => assert.deepEqual(left(), []));
   },
 
   async 'wrong arguments and unknown handles'() {
@@ -241,6 +245,6 @@ runInBoth('poll handles', import.meta.url, {
     }
     assert.ok(calls > 0);
     native.close(fd);
-    await until(() => openFds().length === before);
+    await until(() => openFds().length <= before);
   },
 });

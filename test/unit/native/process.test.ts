@@ -166,7 +166,17 @@ runInBoth('other calls', import.meta.url, {
   },
 
   'no argument makes a call throw, crash or touch another fd'() {
-    const junk: unknown[] = [undefined, null, true, Number.NaN, Number.POSITIVE_INFINITY, 1.5, 2 ** 31, 2 ** 32, 2 ** 53];
+    const junk: unknown[] = [
+      undefined,
+      null,
+      true,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+      1.5,
+      2 ** 31,
+      2 ** 32,
+      2 ** 53,
+    ];
     junk.push('', 'text', {}, [], () => true, Symbol('s'), 5n, -1, -0x80000000, new Uint8Array(4), new Int32Array(4));
     junk.push(new DataView(new ArrayBuffer(4)), new ArrayBuffer(4), new Proxy({}, {}), new Date());
     const addon = native as unknown as Record<string, (...args: unknown[]) => unknown>;

@@ -144,6 +144,36 @@ runInBoth('socket calls', import.meta.url, {
     native.close(fd);
   },
 
+  'closeEntry closes, frees the entry and counts in one step'() {
+    const words = new Int32Array(new SharedArrayBuffer(16));
+    const counts = new Int32Array(new SharedArrayBuffer(8));
+    const BIT = 1 << 15;
+    const close = (word: number, free: number) => {
+      const fd = ok(native.eventfd());
+      native.headPut(fd, bytes('head'), 0, 4);
+      words[2] = word;
+      counts[1] = 7;
+      const last = native.closeEntry(fd, words, 2, BIT, free, counts, 1);
+      assert.equal(counts[1], 6);
+      assert.equal(native.headLength(fd), 0);
+      isError(native.close(fd), 'EBADF');
+      return last;
+    };
+    const generation = 0xfff1 << 16;
+    assert.equal(close(generation | BIT | 0x4011, generation), (generation | BIT | 0x4011) >>> 0);
+    assert.equal(words[2], generation, 'free');
+    // Another connection has come under the number already: its word stays.
+    const next = 0xfff2 << 16;
+    assert.equal(close(next | BIT | 2, generation), (next | BIT | 2) >>> 0);
+    assert.equal(words[2], next | BIT | 2);
+    assert.equal(close(generation | 2, generation), (generation | 2) >>> 0);
+    assert.equal(words[2], generation | 2);
+    const fd = ok(native.eventfd());
+    assert.equal(native.closeEntry(fd, words, 4, BIT, 0, counts, 1), EINVAL);
+    assert.equal(native.closeEntry(fd, words, 0, BIT, 0, counts, -1), EINVAL);
+    assert.equal(native.close(fd), 0, 'refused: nothing is closed');
+  },
+
   'a file is no socket'() {
     withFolder((folder) => {
       writeFileSync(join(folder, 'f'), '');

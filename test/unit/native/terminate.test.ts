@@ -6,13 +6,13 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, ENOENT, native } from '../../../src/native/binding.js';
+import { ENOENT, EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, native } from '../../../src/native/binding.js';
 import { ok, openFds, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 import type { Fixture } from './thread-fixture.js';
 
 const DEATHS = 300;
-const MAX_MS = 15_000;
+const MAX_MS = 12_000;
 const AT_A_TIME = 3;
 
 /** What the kernel says of an fd: for an eventfd, whose it is a duplicate of. */
@@ -30,8 +30,7 @@ test('threads are terminated at any instant, hundreds of times', async () => {
 
   /** One life; terminated when it has come up, a random moment later, or while it still starts. */
   async function life(n: number): Promise<void> {
-    const words = new Int32Array(new SharedArrayBuffer(16));
-    words[2] = -1;
+    const words = new Int32Array(new SharedArrayBuffer(8));
     const end = ends[n % ends.length];
     const workerData = { role: 'busy', n: 0, words, epfd, wakes, sockets, end };
     const worker = new Worker(new URL('./thread-fixture.js', import.meta.url), { workerData });
@@ -46,8 +45,6 @@ test('threads are terminated at any instant, hundreds of times', async () => {
     await exited;
     if (end === 'throw') assert.match(String(error), /as told/);
     else assert.equal(error, null);
-    const left = Atomics.exchange(words, 2, -1);
-    if (left >= 0) native.close(left);
     deaths++;
   }
 
@@ -61,13 +58,14 @@ test('threads are terminated at any instant, hundreds of times', async () => {
     while (next < DEATHS && performance.now() - started < MAX_MS) await life(next++);
   };
   await Promise.all(Array.from({ length: AT_A_TIME }, lane));
-  console.log(deaths);
-  assert.ok(deaths >= 50, `only ${deaths} threads in ${MAX_MS} ms`);
+  assert.ok(deaths >= 20, `only ${deaths} threads in ${MAX_MS} ms`);
 
   await until(() => threadCount() <= threads, { what: 'the threads to end' });
   await until(() => openFds().length <= fds.length, { what: 'their file descriptors to be closed' }).catch((cause) => {
     const left = openFds().filter((fd) => !fds.includes(fd));
-    throw new Error(`left: ${left.map((fd) => `${fd} ${describe(fd)}`)}; ours: ${wakes.map(String).map(describe)}`, { cause });
+    throw new Error(`left: ${left.map((fd) => `${fd} ${describe(fd)}`)}; ours: ${wakes.map(String).map(describe)}`, {
+      cause,
+    });
   });
   await until(() => process.getActiveResourcesInfo().length <= resources, { what: 'their handles to be closed' });
   assert.equal(native.loopIdle(1000), ENOENT);

@@ -275,7 +275,7 @@ describe('ConnTable', () => {
   });
 
   test("a dead thread's connection is main's", () => {
-    const { table, fd, generation, done } = make();
+    const { shared, table, fd, generation, done } = make();
     table.handOver(fd, false);
     table.claim(fd, generation, 3);
     table.markSent(fd);
@@ -283,6 +283,17 @@ describe('ConnTable', () => {
     assert.equal(table.owner(fd), OWNER_MAIN);
     assert.equal(table.wasSent(fd), true, 'so that main knows whether it may answer');
     table.close(fd);
+    // Also where it died on its way to close.
+    const other = ok(native.eventfd());
+    const next = table.open(other, 0);
+    table.handOver(other, false);
+    table.claim(other, next, 3);
+    shared.conns[other * CONN_WORDS] |= 1 << 15;
+    assert.equal(table.inherit(other, 3), true);
+    assert.equal(table.owner(other), OWNER_MAIN);
+    table.close(other);
+    assert.equal(table.owner(other), OWNER_FREE);
+    assert.equal(shared.control[C.OPEN], 0);
     done();
   });
 

@@ -1,0 +1,150 @@
+/**
+ * SocketFace: what of net.Socket handlers look at beside the stream itself: addresses, timeouts, and the calls that mean
+ * nothing here. socket.ts adds the writing side. Addresses are asked for at the first look, and only while the fd is
+ * known to be this connection's: its number may be another one's later.
+ */
+import { Duplex } from 'node:stream';
+import { native, type SocketAddress } from '../native/binding.js';
+
+/** The connection as its socket sees it. */
+export interface Wire {
+  readonly fd: number;
+  /** The fd still is this connection's. */
+  readonly open: boolean;
+  /** A byte of the response leaves now. False: there is no request that bytes could belong to. */
+  beforeSend(): boolean;
+  /** Output waits for the fd (true) or no longer does (false). */
+  wantWrite(on: boolean): void;
+  /** Everything written so far has been taken by the kernel. */
+  flushed(): void;
+  /** There is room for output again, after write() has said that there is none. */
+  drained(): void;
+  /** Nothing has happened for as long as setTimeout() says; false if nobody listened. */
+  timedOut(socket: SocketFace): boolean;
+  /** The socket was destroyed or has ended: close the connection. */
+  socketGone(error: Error | null): void;
+  /** Callbacks of writes run after the handler returns, in its turn, or in a tick of their own. */
+  later(callbacks: WriteCallback[]): void;
+}
+
+export type WriteCallback = (error?: Error | null) => void;
+
+export abstract class SocketFace extends Duplex {
+  bytesWritten = 0;
+  bytesRead = 0;
+  timeout = 0;
+  connecting = false;
+  protected readonly wire: Wire;
+  private local: SocketAddress | null = null;
+  private peer: SocketAddress | null = null;
+  private timer: NodeJS.Timeout | null = null;
+
+  constructor(wire: Wire) {
+    super({ allowHalfOpen: true, emitClose: true, autoDestroy: false });
+    this.wire = wire;
+  }
+
+  // --- reading: bodies reach the handler through its IncomingMessage ---
+
+  override _read(): void {}
+
+  override resume(): this {
+    return this;
+  }
+
+  override pause(): this {
+    return this;
+  }
+
+  // --- what net.Socket has ---
+
+  private localName(): SocketAddress | null {
+    if (!this.local && this.wire.open) {
+      const address = native.getSockName(this.wire.fd);
+      if (typeof address !== 'number') this.local = address;
+    }
+    return this.local;
+  }
+
+  private remote(): SocketAddress | null {
+    if (!this.peer && this.wire.open) {
+      const address = native.getPeerName(this.wire.fd);
+      if (typeof address !== 'number') this.peer = address;
+    }
+    return this.peer;
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.remote()?.address || undefined;
+  }
+  get remotePort(): number | undefined {
+    return this.remote()?.port || undefined;
+  }
+  get remoteFamily(): string | undefined {
+    return familyName(this.remote());
+  }
+  get localAddress(): string | undefined {
+    return this.localName()?.address || undefined;
+  }
+  get localPort(): number | undefined {
+    return this.localName()?.port || undefined;
+  }
+  get localFamily(): string | undefined {
+    return familyName(this.localName());
+  }
+  address(): object {
+    const a = this.localName();
+    return a && a.family !== 'unix' ? { address: a.address, family: familyName(a), port: a.port } : {};
+  }
+  get pending(): boolean {
+    return false;
+  }
+  get readyState(): string {
+    return this.destroyed ? 'closed' : 'open';
+  }
+
+  /** ms without activity after which 'timeout' is emitted; 0 = none. Activity: bytes of the client or to it. */
+  setTimeout(ms: number, callback?: () => void): this {
+    this.timeout = ms;
+    this.stopTimer();
+    if (callback) {
+      if (ms > 0) this.once('timeout', callback);
+      else this.removeListener('timeout', callback);
+    }
+    if (ms > 0 && !this.destroyed) this.timer = setTimeout(() => this.onTimeout(), ms).unref();
+    return this;
+  }
+
+  /** As Node's server: request and response hear of it, and where nobody listens the connection ends. */
+  private onTimeout(): void {
+    const own = this.emit('timeout');
+    if (!this.wire.timedOut(this) && !own) this.destroy();
+  }
+
+  protected stopTimer(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+  }
+
+  /** Output and input restart the time that setTimeout() measures. */
+  touch(): void {
+    this.timer?.refresh();
+  }
+
+  setNoDelay(): this {
+    return this;
+  }
+  setKeepAlive(): this {
+    return this;
+  }
+  ref(): this {
+    return this;
+  }
+  unref(): this {
+    return this;
+  }
+}
+
+function familyName(a: SocketAddress | null): string | undefined {
+  return a === null || a.family === 'unix' ? undefined : a.family === 'tcp4' ? 'IPv4' : 'IPv6';
+}

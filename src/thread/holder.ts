@@ -1,0 +1,182 @@
+/**
+ * Holder: the connections of one thread, and what it may do with the fds that it owns: give one back to the selector, end
+ * it, wait for it, count its requests. handle.ts adds what HTTP does with them.
+ *
+ * Objects outlive ownership: a connection that went back to the selector keeps its Connection here for a while, and a handler
+ * may hold on to its socket for ever. So everything that is not done in the course of a request asks owns() first.
+ */
+import type { App } from '../app/types.js';
+import type { Config } from '../config/settings.js';
+import type { Connection } from '../http/connection.js';
+import type { AccessLog, Logger } from '../log.js';
+import { native } from '../native/binding.js';
+import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
+import type { Driver } from '../shared/driver.js';
+import { C, type Shared, T } from '../shared/memory.js';
+import { type ConnTable, IN_HAND, OWNER_FREE, OWNER_THREAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
+import { accessLine } from './access-log.js';
+
+export interface HandlerOptions {
+  slot: number;
+  shared: Shared;
+  table: ConnTable;
+  driver: Driver;
+  /** The thread's own selector: bodies and blocked writes wait in it. */
+  selector: Selector<Connection>;
+  config: Config;
+  keepAlive: boolean;
+  app: App;
+  log: Logger;
+  accessLog: AccessLog | null;
+  /** A connection has more to be done, in a turn of its own: see resume(). */
+  again(conn: Connection): void;
+  /** A request ended. */
+  ended(): void;
+  /** Main asked to hear when the connection has been handled. */
+  notice(fd: number, generation: number, visits: number, kept: boolean): void;
+}
+
+export abstract class Holder {
+  readonly o: HandlerOptions;
+  readonly clock: Int32Array;
+  /** Connections that this thread owns now, or keeps the objects of. */
+  readonly connections = new Map<number, Connection>();
+  /** Requests in hand. */
+  readonly active = new Set<Connection>();
+  protected readonly control: Int32Array;
+  protected readonly keepAliveMs: number;
+  private readonly begun: number;
+  private readonly inflight: number;
+  private readonly served: number;
+  private readonly headMs: number;
+
+  constructor(options: HandlerOptions) {
+    this.o = options;
+    const { shared, slot, config } = options;
+    this.control = shared.control;
+    this.begun = shared.threadWord(slot, T.BEGUN);
+    this.inflight = shared.threadWord(slot, T.INFLIGHT);
+    this.served = shared.threadWord(slot, T.SERVED);
+    this.clock = shared.control.subarray(shared.threadWord(slot, T.CLOCK), shared.threadWord(slot, T.CLOCK) + 2);
+    this.keepAliveMs = options.keepAlive ? config.keepalive * 1000 : 0;
+    this.headMs = config.headerTimeout > 0 ? config.headerTimeout * 1000 : 0x3fffffff;
+  }
+
+  // --- requests ---
+
+  protected beginRequest(conn: Connection): void {
+    const { table } = this.o;
+    table.setFacts(conn.fd, table.facts(conn.fd) | IN_HAND);
+    this.control[this.begun]++;
+    this.control[this.inflight]++;
+    this.active.add(conn);
+  }
+
+  protected endRequest(conn: Connection, status: number): void {
+    if (!this.active.delete(conn)) return;
+    conn.active = false;
+    this.control[this.inflight]--;
+    this.control[this.served]++;
+    this.o.accessLog?.write(accessLine(conn, status));
+    this.o.ended();
+  }
+
+  markSent(conn: Connection): void {
+    if (conn.active) this.o.table.markSent(conn.fd);
+  }
+
+  // --- fds ---
+
+  /** The connection ends; slowly if the client sends more than was read, for a reset would take the response with it. */
+  protected close(conn: Connection): void {
+    if (conn.unread || conn.pipelines || native.peek(conn.fd) > 0) conn.startLinger();
+    else this.drop(conn, null);
+  }
+
+  protected keep(conn: Connection): void {
+    const { o, control } = this;
+    const { table } = o;
+    const { fd } = conn;
+    // In this order: a thread that dies in between must not seem to owe an answer.
+    table.setFacts(fd, (table.facts(fd) | SERVED_ONE) & ~IN_HAND);
+    table.clearSent(fd);
+    if (conn.early !== null) o.again(conn);
+    // This response did not say that it is the last: the client may be sending already.
+    else if (control[C.DRAINING] !== 0) conn.startLinger();
+    else this.release(conn, (this.clock[0] + this.keepAliveMs) | 0);
+  }
+
+  /** Back to the selector, unless bytes came meanwhile. */
+  protected release(conn: Connection, deadline = this.o.table.deadline(conn.fd)): void {
+    const { table, driver } = this.o;
+    const { fd, generation } = conn;
+    const facts = table.facts(fd);
+    if ((facts & REGISTERED) === 0) {
+      table.setFacts(fd, facts | REGISTERED);
+      if (driver.register(fd, generation) < 0) {
+        this.drop(conn, null);
+        return;
+      }
+    }
+    if (deadline === 0) deadline = this.headDeadline();
+    if (conn.full) {
+      // Events are edge-triggered: what stayed in the kernel is not reported again.
+      table.setDeadline(fd, deadline);
+      this.o.again(conn);
+      return;
+    }
+    if (!table.release(fd, deadline)) this.o.again(conn);
+    else if (table.notice >= 0) this.o.notice(fd, generation, table.notice, true);
+  }
+
+  /** Closes a connection that this thread owns. */
+  drop(conn: Connection, error: Error | null): void {
+    const { table } = this.o;
+    if (conn.closed) return;
+    if (conn.active) this.endRequest(conn, conn.res?.headersSent ? conn.res.statusCode : conn.status);
+    conn.gone(error);
+    if (this.connections.get(conn.fd) === conn) this.connections.delete(conn.fd);
+    table.close(conn.fd);
+    if (table.notice >= 0) this.o.notice(conn.fd, conn.generation, table.notice, false);
+  }
+
+  /** This thread owns the connection. */
+  owns(conn: Connection): boolean {
+    const { table, slot } = this.o;
+    return table.generation(conn.fd) === conn.generation && table.owner(conn.fd) === OWNER_THREAD + slot;
+  }
+
+  isOpen(conn: Connection): boolean {
+    const { table } = this.o;
+    return table.generation(conn.fd) === conn.generation && table.owner(conn.fd) !== OWNER_FREE;
+  }
+
+  socketGone(conn: Connection, error: Error | null): void {
+    const { table, slot } = this.o;
+    if (this.owns(conn) || table.claim(conn.fd, conn.generation, slot)) this.drop(conn, error);
+    else this.forget(conn);
+  }
+
+  /** Lets go of the objects of a connection that is not this thread's now. */
+  forget(conn: Connection): void {
+    if (this.connections.get(conn.fd) === conn) this.connections.delete(conn.fd);
+    conn.gone(null);
+  }
+
+  watch(conn: Connection, read: boolean, write: boolean): void {
+    const { selector } = this.o;
+    const { fd } = conn;
+    if (!read && !write) {
+      if (selector.has(fd)) selector.unregister(fd);
+      return;
+    }
+    const events = ((read ? EVENT_READ : 0) | (write ? EVENT_WRITE : 0)) as EventMask;
+    if (selector.has(fd)) selector.modify(fd, events, conn);
+    else selector.register(fd, events, conn);
+  }
+
+  /** When a head that begins now has to be whole. */
+  protected headDeadline(): number {
+    return (this.clock[0] + this.headMs) | 0;
+  }
+}
