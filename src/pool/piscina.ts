@@ -15,6 +15,8 @@ export function piscinaHost({ entry, threads }: HostOptions): ThreadHost {
     atomics: 'disabled',
     recordTiming: false,
   });
+  // The same error rejects the thread's task, where it is dealt with; without a listener it would end the process.
+  pool.on('error', () => {});
   return {
     run: (task: ThreadTask, signal) => pool.run(task, { signal, transferList: [task.port] }),
     destroy: () => pool.destroy(),
