@@ -29,7 +29,7 @@ class EpollBackend implements SelectorBackend {
   }
 
   wait(timeoutMs: number, found: (fd: number, events: EventMask) => void): number {
-    const { events } = this;
+    const events = this.events;
     const n = native.epollWait(this.fd, events, MAX_EVENTS, timeoutMs);
     if (n === EINTR) return 0;
     for (let i = 0; i < n; i++) {

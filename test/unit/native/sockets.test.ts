@@ -233,7 +233,7 @@ runInBoth('socket calls', import.meta.url, {
     const [a, b] = unixPair();
     const texts = ['', 'plain', 'h\0le', 'caf\xe9 \xff', 'ü€😀', '\ud800 alone \udc00', 'x'.repeat(1000)];
     // Around the size that is sent from the stack, with characters that end beyond its edge.
-    for (const size of [65530, 65531, 65532, 65533, 65534, 65535, 65536, 65537]) texts.push('y'.repeat(size - 2) + '€');
+    for (const size of [65530, 65531, 65532, 65533, 65534, 65535, 65536, 65537]) texts.push(`${'y'.repeat(size - 2)}€`);
     for (const text of texts) {
       for (const utf8 of [0, 1]) {
         const expected = Buffer.from(text, utf8 ? 'utf8' : 'latin1');
