@@ -141,7 +141,8 @@ export const SETTINGS = [
     section: WORKERS,
     kind: seconds(),
     default: () => 30,
-    description: 'A worker that has been silent, or has not finished booting, for this long is killed. 0: never.',
+    description:
+      'A worker that has been silent, or has not finished booting, for this long is killed; a request whose handler has not begun to answer is given up with 500. 0: never.',
   }),
   setting({
     name: 'graceful_timeout',
