@@ -69,6 +69,9 @@ interface Pending {
   lastOne: boolean;
 }
 
+/** A connection on which nothing comes for so long, although a response is due, is forgotten by the server, ms. */
+const FORGOTTEN_MS = 20_000;
+
 const NOISE = makeNoise();
 
 /** Bytes that no two places of have alike. */
@@ -115,7 +118,13 @@ export class LoadClient {
   /** Resolves when all requests are answered or lost. */
   run(): Promise<LoadResult> {
     return new Promise((resolve) => {
-      this.finish = resolve;
+      const watch = setInterval(() => {
+        for (const conn of this.conns) conn.checkForgotten();
+      }, 1000);
+      this.finish = (result) => {
+        clearInterval(watch);
+        resolve(result);
+      };
       const n = this.o.connections ?? 64;
       this.running = n;
       for (let i = 0; i < n; i++) this.open(i);
@@ -178,6 +187,7 @@ class ClientConn {
   private finished = false;
   private ended = false;
   private pausing = false;
+  private heardAt = 0;
 
   constructor(client: LoadClient, index: number) {
     this.client = client;
@@ -207,6 +217,12 @@ class ClientConn {
     wrong.push(`conn ${this.index}, ${request ? `request ${request.id} (${request.mode})` : 'no request'}: ${what}`);
     this.ended = true;
     this.socket.destroy();
+  }
+
+  checkForgotten(): void {
+    if (this.ended || this.pending.length === 0) return;
+    const now = performance.now();
+    if (now - Math.max(this.heardAt, this.pending[0].sentAt) > FORGOTTEN_MS) this.wrong('no response any more');
   }
 
   /** Sends requests up to the depth. */
@@ -305,6 +321,7 @@ class ClientConn {
 
   private onData(data: Buffer): void {
     if (this.ended) return;
+    this.heardAt = performance.now();
     try {
       this.parser.push(data, (response) => this.onResponse(response));
     } catch (error) {
