@@ -65,6 +65,7 @@ interface Addon {
   headLength(fd: number): number;
   loopRegister(slot: number): number;
   loopIdle(slot: number): number;
+  loopCpu(slot: number): number;
   setThreadName(name: string): number;
   setParentDeathSignal(signal: number): number;
   maxFds(): number;

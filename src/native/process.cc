@@ -1,5 +1,6 @@
 // What belongs to the process rather than to one environment: the bytes of request heads that are not complete yet (they
 // wait between threads), the idle time of every thread's event loop as another thread reads it, and prctl.
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -83,6 +84,7 @@ napi_value HeadLength(napi_env env, napi_callback_info info) {
 constexpr int kMaxLoops = 1024;
 std::mutex loops_mutex;
 uv_loop_t* loops[kMaxLoops];
+clockid_t loop_clocks[kMaxLoops];
 
 // loopRegister(slot) -> 0 | -errno: this environment's loop is the one of slot until the environment ends
 napi_value LoopRegister(napi_env env, napi_callback_info info) {
@@ -92,6 +94,7 @@ napi_value LoopRegister(napi_env env, napi_callback_info info) {
   if (!a.ok() || s == nullptr || slot < 0 || slot >= kMaxLoops) return Bad(env);
   ReleaseLoopSlot(s);
   std::lock_guard<std::mutex> lock(loops_mutex);
+  if (pthread_getcpuclockid(pthread_self(), &loop_clocks[slot]) != 0) return Int(env, -ENOENT);
   loops[slot] = s->loop;
   s->loop_slot = slot;
   return Int(env, 0);
@@ -105,6 +108,18 @@ napi_value LoopIdle(napi_env env, napi_callback_info info) {
   std::lock_guard<std::mutex> lock(loops_mutex);
   if (loops[slot] == nullptr) return Int(env, -ENOENT);
   return Int(env, static_cast<int64_t>(uv_metrics_idle_time(loops[slot]) / 1000));
+}
+
+// loopCpu(slot) -> microseconds of CPU that the loop's thread has used | -errno
+napi_value LoopCpu(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int slot = a.i32(0);
+  if (!a.ok() || slot < 0 || slot >= kMaxLoops) return Bad(env);
+  std::lock_guard<std::mutex> lock(loops_mutex);
+  if (loops[slot] == nullptr) return Int(env, -ENOENT);
+  timespec ts;
+  if (clock_gettime(loop_clocks[slot], &ts) < 0) return Errno(env);
+  return Int(env, static_cast<int64_t>(ts.tv_sec) * 1000000 + ts.tv_nsec / 1000);
 }
 
 // setThreadName(name) -> 0 | -errno: as top -H and ps -L show it (15 bytes)
@@ -151,6 +166,7 @@ void InitProcess(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "headLength", HeadLength);
   ExportFunction(env, exports, "loopRegister", LoopRegister);
   ExportFunction(env, exports, "loopIdle", LoopIdle);
+  ExportFunction(env, exports, "loopCpu", LoopCpu);
   ExportFunction(env, exports, "setThreadName", SetThreadName);
   ExportFunction(env, exports, "setParentDeathSignal", SetParentDeathSignal);
   ExportFunction(env, exports, "maxFds", MaxFds);

@@ -2,8 +2,9 @@
  * The supervisor: while requests are in hand, looks once a millisecond at what every thread has done since the last look,
  * and decides how many threads may be active (design, idea 2a). Threads pay nothing for it but one word per request.
  *
- * A thread is *held up* when it hardly idled and its requests took longer than 0.2 ms on average: one long request, or
- * many middling ones. As many threads as are held up, and one more, may be active; a parked one is woken when every active
+ * A thread is *held up* when it hardly idled and its requests took more than 0.2 ms of CPU on average (one long request, or
+ * many middling ones), or when it is blocked in a call. Time spent waiting for a CPU does not count: another thread would
+ * only wait beside it. As many threads as are held up, and one more, may be active; a parked one is woken when every active
  * one is held up. Light requests never hold a thread up, so they stay on one thread, where they are fastest.
  *
  *     STOPPED, SLOW --a thread begins to work and wakes main--> TICKING --no work for a while-+ nothing in hand--> STOPPED
@@ -20,6 +21,10 @@ const MEMORY = 20;
 /** Looks at which no thread works before the supervisor stops, or slows down where requests are in hand. */
 const QUIET_TICKS = 20;
 const TICK_MS = 1;
+/** While nobody is held up every other look is spared: a tick is not free beside threads that use every CPU. */
+const CALM_TICK_MS = 2;
+/** Without CPU time and without a new request for so long, a thread is blocked in a call and not just waiting for a CPU. */
+const BLOCKED_US = 5000;
 const SLOWEST_TICK_MS = 25;
 /** Work between two looks, of any thread, that makes a slow supervisor quick again, microseconds. */
 const STIR_US = 1000;
@@ -36,11 +41,16 @@ export class Supervisor {
   private readonly shared: Shared;
   private readonly begun: Int32Array;
   private readonly idle: Float64Array;
+  private readonly cpu: Float64Array;
+  /** For how long a thread neither waited nor began a request, microseconds. */
+  private readonly still: Float64Array;
   /** Looks for which a thread still counts as held up. */
   private readonly heldUp: Int32Array;
   private timer: NodeJS.Timeout | null = null;
   private at = 0;
   private quiet = 0;
+  private held = 0;
+  private calm = 0;
   private period = TICK_MS;
 
   constructor(options: SupervisorOptions) {
@@ -49,6 +59,8 @@ export class Supervisor {
     const n = this.shared.threads + 1;
     this.begun = new Int32Array(n);
     this.idle = new Float64Array(n);
+    this.cpu = new Float64Array(n);
+    this.still = new Float64Array(n);
     this.heldUp = new Int32Array(n);
     Atomics.store(this.shared.control, C.WANTED, 1);
   }
@@ -56,7 +68,7 @@ export class Supervisor {
   /** A thread begins to work. */
   start(): void {
     if (this.timer !== null && this.period === TICK_MS) return;
-    this.quiet = 0;
+    this.quiet = this.calm = 0;
     this.look(0);
     this.at = performance.now();
     this.setPeriod(TICK_MS);
@@ -81,9 +93,11 @@ export class Supervisor {
     const { control } = this.shared;
     if (busy) {
       this.quiet = 0;
-      if (this.period === TICK_MS) return;
+      this.calm = this.held > 0 ? 0 : this.calm + 1;
+      const period = this.calm > QUIET_TICKS ? CALM_TICK_MS : TICK_MS;
+      if (this.period === period) return;
       Atomics.store(control, C.SUPERVISING, 1);
-      this.setPeriod(TICK_MS);
+      this.setPeriod(period);
       return;
     }
     if (++this.quiet <= QUIET_TICKS) return;
@@ -120,7 +134,7 @@ export class Supervisor {
       const idle = native.loopIdle(slot);
       if (idle < 0 || control[shared.threadWord(slot, T.STATE)] === ABSENT) {
         // Died, and its replacement is not there yet: no work, and no room for any.
-        this.idle[slot] = this.heldUp[slot] = 0;
+        this.idle[slot] = this.cpu[slot] = this.still[slot] = this.heldUp[slot] = 0;
         pool.stuck[slot] = true;
         stuck++;
         continue;
@@ -130,7 +144,12 @@ export class Supervisor {
       const busyUs = elapsedUs - idled;
       const isBusy = elapsedUs > 0 && busyUs > elapsedUs / 2;
       if (requests > 0 || isBusy || busyUs > STIR_US) any = true;
-      if (isBusy && busyUs > HELD_UP_US * Math.max(1, requests)) this.heldUp[slot] = MEMORY;
+      const cpu = native.loopCpu(slot);
+      const cpuUs = elapsedUs > 0 ? cpu - this.cpu[slot] : 0;
+      this.cpu[slot] = cpu;
+      this.still[slot] = isBusy && requests === 0 ? this.still[slot] + elapsedUs : 0;
+      const works = isBusy && cpuUs > HELD_UP_US * Math.max(1, requests);
+      if (works || this.still[slot] > BLOCKED_US) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
       pool.stuck[slot] = isBusy && requests === 0;
       if (pool.stuck[slot]) stuck++;
@@ -140,6 +159,7 @@ export class Supervisor {
         if (this.heldUp[slot] > 0) heldActive++;
       }
     }
+    this.held = held;
     Atomics.store(control, C.WANTED, Math.min(threads, held + 1));
     // Nobody watches, or all who could are held up: one more thread comes and looks.
     if (active < threads && (heldActive === active || Atomics.load(control, C.LEADER) === 0)) pool.wakeParked();
