@@ -2,7 +2,7 @@
  * `npm run bench`: the speed of tunicorn against the servers people would use instead, on this machine.
  *
  * scenarios x servers x rounds; within a round all servers of a scenario run once, in shuffled order, each a fresh
- * process, so that what disturbs the machine for a while disturbs all of them. Medians over the rounds, ratios to
+ * process, so that what disturbs the machine for a while disturbs all of them. Medians over the rounds, ratios within a round to
  * node:http. The table goes to the screen, every single run to a JSON file. Exit status 1 when a run was refused.
  */
 import { spawnSync } from 'node:child_process';
@@ -64,9 +64,9 @@ function parse(): Options {
         .default([...SCENARIO_NAMES], 'all'),
     )
     .option('--server <names>', `only these of ${servers.join(', ')}`, listOf(servers))
-    .option('--duration <seconds>', 'length of one timed run', positive, 5)
-    .option('--warmup <seconds>', 'load before it', positive, 2)
-    .option('--rounds <n>', 'runs of each, of which the median counts', positive, 3)
+    .option('--duration <seconds>', 'length of one timed run', positive, 2)
+    .option('--warmup <seconds>', 'load before it', positive, 1)
+    .option('--rounds <n>', 'runs of each, of which the median counts', positive, 5)
     .option('-c, --connections <n>', 'connections of the load tool', positive, 64)
     .addOption(new Option('--load <tool>', 'load tool').choices(['wrk', 'autocannon', 'auto']).default('auto'))
     .option('--json <file>', 'where the results go (default: bench/results/<time>.json)')

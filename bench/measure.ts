@@ -53,8 +53,10 @@ export interface Summary {
   median?: Figures;
   /** (largest - smallest) / median of the rate. */
   spread?: number;
-  /** Median rate over the base's in the same scenario. */
+  /** Median over the rounds of the rate over the base's in the same scenario and round. */
   ratio?: number;
+  /** The same against every other server, by name. */
+  against: Record<string, number>;
 }
 
 export async function measure(
@@ -164,6 +166,7 @@ export function summarise(runs: Run[], servers: readonly Server[], scenario: Sce
       failed: own.length - good.length,
       reasons: [...new Set(own.flatMap((run) => run.failed ?? []))],
       notes: [...new Set(own.flatMap((run) => run.notes))],
+      against: {},
     };
     if (good.length > 0) {
       summary.median = {
@@ -179,7 +182,27 @@ export function summarise(runs: Run[], servers: readonly Server[], scenario: Sce
     }
     summaries.push(summary);
   }
-  const baseRate = summaries.find(({ server }) => server === base)?.median?.rate;
-  if (baseRate) for (const summary of summaries) if (summary.median) summary.ratio = summary.median.rate / baseRate;
+  for (const summary of summaries) {
+    for (const { server } of summaries) {
+      const ratio = pairedRatio(runs, scenario.name, summary.server, server);
+      if (ratio !== undefined && server !== summary.server) summary.against[server] = ratio;
+      if (ratio !== undefined && server === base) summary.ratio = ratio;
+    }
+  }
   return summaries;
+}
+
+/**
+ * How much faster one server was than another: the median of the ratios within each round, not the ratio of medians.
+ * A machine that is slow for a minute is slow for a whole round.
+ */
+function pairedRatio(runs: Run[], scenario: string, server: string, base: string): number | undefined {
+  const rate = (name: string, round: number) =>
+    runs.find((run) => run.scenario === scenario && run.server === name && run.round === round)?.figures?.rate;
+  const ratios: number[] = [];
+  for (const { round } of runs.filter((run) => run.scenario === scenario && run.server === server)) {
+    const [ours, theirs] = [rate(server, round), rate(base, round)];
+    if (ours !== undefined && theirs !== undefined) ratios.push(ours / theirs);
+  }
+  return ratios.length > 0 ? median(ratios) : undefined;
 }

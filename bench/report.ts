@@ -60,10 +60,7 @@ export function scenarioText(scenario: Scenario, summaries: Summary[]): string {
   }
   const ours = summaries.find(({ server }) => server === 'tunicorn');
   if (ours?.median) {
-    const { rate } = ours.median;
-    const against = summaries.flatMap(({ server, median: figures }) =>
-      server === 'tunicorn' || !figures ? [] : `${(rate / figures.rate).toFixed(2)} x ${server}`,
-    );
+    const against = Object.entries(ours.against).map(([server, ratio]) => `${ratio.toFixed(2)} x ${server}`);
     if (against.length > 0) lines.push(`  tunicorn: ${against.join(', ')}`);
   }
   return lines.join('\n');
