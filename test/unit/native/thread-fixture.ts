@@ -56,6 +56,7 @@ if (role === 'unref' || role === 'ref') {
     native.headTake(fd, buffer, 0, 1000);
     native.epollWait(epfd, events, 16, 0);
     native.loopIdle(1000);
+    native.loopCpu(1000);
     native.getPeerName(fd);
     // It makes no fd of its own: a thread may be terminated before it can tell anybody about it.
     native.close(-1);

@@ -33,7 +33,7 @@ test('a handle keeps its thread alive until it is stopped', async () => {
   native.close(fd);
 });
 
-test("a loop's idle time grows while it waits and stands still while the thread spins", async () => {
+test("a loop's idle time grows while it waits, its thread's CPU time while it spins", async () => {
   const words = new Int32Array(new SharedArrayBuffer(8));
   const slot = 17;
   assert.equal(native.loopIdle(slot), ENOENT);
@@ -47,16 +47,20 @@ test("a loop's idle time grows while it waits and stands still while the thread 
   const before = native.loopIdle(slot);
   await new Promise((resolve) => setTimeout(resolve, 30));
   assert.equal(native.loopIdle(slot), before);
+  const used = native.loopCpu(slot);
+  await until(() => native.loopCpu(slot) > used + 20_000, { what: 'CPU time to grow', everyMs: 1 });
   Atomics.store(words, 0, 0);
   await until(() => native.loopIdle(slot) > before);
   await worker.terminate();
   assert.equal(native.loopIdle(slot), ENOENT, 'forgotten with its thread');
+  assert.equal(native.loopCpu(slot), ENOENT);
 });
 
 test('a loop has one slot, a slot its latest loop', () => {
   for (const bad of [-1, 1024, 2 ** 31]) {
     assert.equal(native.loopRegister(bad), EINVAL);
     assert.equal(native.loopIdle(bad), EINVAL);
+    assert.equal(native.loopCpu(bad), EINVAL);
   }
   assert.equal(native.loopRegister(20), 0);
   assert.ok(native.loopIdle(20) >= 0);
