@@ -10,8 +10,6 @@ import { createRequire } from 'node:module';
 
 /** Error numbers of llhttp that we tell apart. */
 export const HPE_OK = 0;
-export const HPE_INVALID_METHOD = 6;
-export const HPE_INVALID_URL = 7;
 export const HPE_INVALID_VERSION = 9;
 export const HPE_PAUSED = 21;
 export const HPE_PAUSED_UPGRADE = 22;
@@ -27,11 +25,8 @@ interface Exports {
   malloc(size: number): number;
   free(pointer: number): void;
   llhttp_alloc(type: number): number;
-  llhttp_free(parser: number): void;
   llhttp_reset(parser: number): void;
   llhttp_execute(parser: number, data: number, length: number): number;
-  llhttp_resume(parser: number): void;
-  llhttp_resume_after_upgrade(parser: number): void;
   llhttp_get_error_pos(parser: number): number;
   llhttp_get_error_reason(parser: number): number;
   llhttp_get_method(parser: number): number;

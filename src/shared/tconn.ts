@@ -16,7 +16,7 @@
  *     MAIN, thread --closing, close(fd)--> FREE
  */
 import { native } from '../native/binding.js';
-import { C, CONN_WORDS, type Shared, T } from './memory.js';
+import { C, CONN_WORDS, type Shared } from './memory.js';
 
 export const OWNER_FREE = 0;
 export const OWNER_IDLE = 1;
@@ -221,10 +221,5 @@ export class ConnTable {
 
   listener(fd: number): number {
     return this.words[this.at(fd) + FACTS] >>> LISTENER_SHIFT;
-  }
-
-  /** Index in shared.control of a thread's clock, for deadlines. */
-  clockWord(slot: number): number {
-    return this.shared.threadWord(slot, T.CLOCK);
   }
 }

@@ -203,14 +203,14 @@ class PoolThread {
     this.accessLog?.flush();
     this.inTurn = false;
     Atomics.store(control, this.busyWord, 0);
-    // Main does not wake a busy thread: what it handed over just before the word changed must not be missed.
-    if (this.driver.submitted && !this.full()) native.eventfdWrite(this.wakeFd);
     if (this.full()) {
       if (Atomics.compareExchange(control, C.LEADER, slot, 0) === slot && this.shared.threads > 1) {
         native.eventfdWrite(this.task.shared.mainWake);
       }
       return this.park();
     }
+    // Main does not wake a busy thread: what it handed over just before the word changed must not be missed.
+    if (this.driver.submitted) native.eventfdWrite(this.wakeFd);
     for (;;) {
       const leader = Atomics.load(control, C.LEADER);
       if (leader === slot) break;

@@ -3,28 +3,19 @@
  * nothing leaks. STRESS=full: 60 s each.
  */
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, LoadClient, type Mode } from '../support/load-client.js';
 import { until } from '../support/poll.js';
 import { assertIdle, fdCount, fdKinds } from '../support/proc.js';
 import { Random, seedOf } from '../support/random.js';
-import { complaints, FULL, nothingWrong, StressServer } from '../support/stress-server.js';
+import { complaints, FULL, nothingWrong, type StressServer, serverStarter } from '../support/stress-server.js';
 
 const SECONDS = Number(process.env.SECONDS ?? (FULL ? 60 : 8));
 const KILL_EVERY_MS = 2000;
 const MODES: Mode[] = ['echo', 'echo', 'chunks', 'stream', 'sync', 'sync', 'timer'];
 
-const servers: StressServer[] = [];
-after(async () => {
-  for (const server of servers) await server.cleanup();
-});
-
-async function start(app: string, args: string[]): Promise<StressServer> {
-  const server = await StressServer.start(app, args);
-  servers.push(server);
-  return server;
-}
+const start = serverStarter();
 
 /** A little load, so that all is set up; then the fd count of a worker that has no connection. */
 async function settledFds(server: StressServer, seed: number): Promise<number> {

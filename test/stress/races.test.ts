@@ -4,26 +4,17 @@
  */
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { describe, LoadClient, type LoadOptions, type Mode } from '../support/load-client.js';
 import { settled, until } from '../support/poll.js';
 import { assertIdle, fdCount, watchCpuWait } from '../support/proc.js';
 import { seedOf } from '../support/random.js';
 import { ResponseParser } from '../support/response-parser.js';
-import { complaints, LOOP, nothingWrong, StressServer } from '../support/stress-server.js';
+import { complaints, LOOP, nothingWrong, serverStarter } from '../support/stress-server.js';
 
 /** A request that takes longer, not counting what the machine made it wait, has waited for nothing, ms. */
 const SLOW_MS = 500;
-const servers: StressServer[] = [];
-after(async () => {
-  for (const server of servers) await server.cleanup();
-});
-
-async function start(app: string, args: string[]): Promise<StressServer> {
-  const server = await StressServer.start(app, args);
-  servers.push(server);
-  return server;
-}
+const start = serverStarter();
 
 const LIGHT: Mode[] = ['sync', 'echo', 'timer', 'stream'];
 

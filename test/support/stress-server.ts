@@ -1,4 +1,5 @@
 /** A tunicorn started from its command line for the stress tests, with an app of test/stress/apps. */
+import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ArbiterProcess } from './arbiter-process.js';
 import { children } from './proc.js';
@@ -59,4 +60,17 @@ export function nothingWrong(result: { wrong: string[] }, server: ArbiterProcess
   const { wrong } = result;
   if (wrong.length === 0) return;
   throw new Error(`${wrong.length} wrong:\n${wrong.slice(0, 10).join('\n')}\nthe log:\n${server.log.slice(-4000)}`);
+}
+
+/** Starts servers for the tests of a file; all are cleaned up behind its last one. */
+export function serverStarter(): (app: string, args: string[]) => Promise<StressServer> {
+  const servers: StressServer[] = [];
+  after(async () => {
+    for (const server of servers) await server.cleanup();
+  });
+  return async (app, args) => {
+    const server = await StressServer.start(app, args);
+    servers.push(server);
+    return server;
+  };
 }
