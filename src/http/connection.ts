@@ -26,6 +26,8 @@ export interface ConnectionHost {
   watch(conn: Connection, read: boolean, write: boolean): void;
   /** A byte of a response leaves. */
   markSent(conn: Connection): void;
+  /** 1: output may be held back for a moment, see Handler.hold. */
+  hold(): number;
   /** The response is out, the request read: keep-alive, next pipelined request, or close. */
   finishRequest(conn: Connection): void;
   /** The connection broke or must end now; this thread owns it. */
@@ -315,6 +317,10 @@ export class Connection implements Wire, BodyOwner {
     if (!this.active) return false;
     this.host.markSent(this);
     return true;
+  }
+
+  hold(): number {
+    return this.last ? 0 : this.host.hold();
   }
 
   wantWrite(on: boolean): void {

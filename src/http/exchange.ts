@@ -239,7 +239,7 @@ export class Exchange implements OpenExchange {
       conn.socket.write(text, 'latin1');
       return;
     }
-    const left = native.sendString(conn.fd, text, 0);
+    const left = native.sendString(conn.fd, text, 0, conn.hold());
     if (left >= 0) conn.directBytes += this.host.clock[1];
     if (left === 0) return;
     // Partly taken, or not at all: the socket waits with the rest, or meets the error itself.

@@ -13,6 +13,8 @@ export interface Wire {
   readonly open: boolean;
   /** A byte of the response leaves now. False: there is no request that bytes could belong to. */
   beforeSend(): boolean;
+  /** 1: what is sent now may wait in the outbox until the thread has made a few more responses; otherwise 0. */
+  hold(): number;
   /** Output waits for the fd (true) or no longer does (false). */
   wantWrite(on: boolean): void;
   /** Everything written so far has been taken by the kernel. */

@@ -128,7 +128,7 @@ export class ClientSocket extends SocketFace {
   }
 
   private sendText(text: string, utf8: boolean): void {
-    const left = native.sendString(this.wire.fd, text, utf8 ? 1 : 0);
+    const left = native.sendString(this.wire.fd, text, utf8 ? 1 : 0, this.wire.hold());
     if (left === 0) {
       this.bytesWritten += this.sent[1];
       return;
@@ -141,7 +141,7 @@ export class ClientSocket extends SocketFace {
   }
 
   private sendHead(head: string, body: Uint8Array): void {
-    const left = native.sendHead(this.wire.fd, head, body, 0, body.byteLength);
+    const left = native.sendHead(this.wire.fd, head, body, 0, body.byteLength, this.wire.hold());
     if (left === 0) {
       this.bytesWritten += this.sent[1];
       return;

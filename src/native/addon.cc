@@ -203,6 +203,7 @@ void OnEnvEnd(napi_async_cleanup_hook_handle, void* arg) {
   EnvState* s = static_cast<EnvState*>(arg);
   s->closing = true;
   s->clock = nullptr;
+  FlushOutbox(s->loop_slot);
   napi_set_instance_data(s->env, nullptr, nullptr, nullptr);
   while (s->polls != nullptr) ClosePoll(s->polls);
   FinishEnv(s);
@@ -236,5 +237,6 @@ NAPI_MODULE_INIT() {
   InitEpoll(env, exports);
   InitSocket(env, exports);
   InitProcess(env, exports);
+  InitOutbox(env, exports);
   return exports;
 }

@@ -109,6 +109,19 @@ void ExportFunction(napi_env env, napi_value exports, const char* name, napi_cal
 void InitEpoll(napi_env env, napi_value exports);
 void InitSocket(napi_env env, napi_value exports);
 void InitProcess(napi_env env, napi_value exports);
+void InitOutbox(napi_env env, napi_value exports);
+
+// Sizes of the tables that the process keeps by fd and by loop slot.
+constexpr int kMaxFds = 1 << 20;
+constexpr int kMaxLoops = 1024;
+
+// outbox.cc. HoldBack: false = nothing was held, the caller sends. FlushHeld, before anything else is written to fd: false
+// = the kernel has no room yet, writing now would overtake. DropHeld: before fd is closed. FlushOutbox: entries left.
+struct iovec;
+bool HoldBack(EnvState* s, int fd, const iovec* parts, int n);
+bool FlushHeld(int fd);
+void DropHeld(int fd);
+int FlushOutbox(int slot);
 
 // process.cc: bytes kept for an fd between threads; dropped when the fd is closed.
 void DropHead(int fd);

@@ -44,8 +44,9 @@ interface Addon {
   recv(fd: number, into: Uint8Array, offset: number, length: number): number;
   peek(fd: number): number;
   send(fd: number, from: Uint8Array, offset: number, length: number): number;
-  sendString(fd: number, text: string, utf8: number): number;
-  sendHead(fd: number, head: string, body: Uint8Array, offset: number, length: number): number;
+  sendString(fd: number, text: string, utf8: number, hold?: number): number;
+  sendHead(fd: number, head: string, body: Uint8Array, offset: number, length: number, hold?: number): number;
+  outboxFlush(slot: number): number;
   getSockName(fd: number): number | { family: number; address: string; port: number };
   getPeerName(fd: number): number | { family: number; address: string; port: number };
   epollCreate(): number;

@@ -21,8 +21,6 @@ struct Head {
   char bytes[1];
 };
 
-constexpr int kMaxFds = 1 << 20;
-
 std::atomic<Head*>* Heads() {
   // Zero pages: resident only where used.
   static std::atomic<Head*>* table = static_cast<std::atomic<Head*>*>(calloc(kMaxFds, sizeof(std::atomic<Head*>)));
@@ -81,7 +79,6 @@ napi_value HeadLength(napi_env env, napi_callback_info info) {
 }
 
 // --- loops: slot -> event loop, so that the supervisor can see whether a thread's loop still turns.
-constexpr int kMaxLoops = 1024;
 std::mutex loops_mutex;
 uv_loop_t* loops[kMaxLoops];
 clockid_t loop_clocks[kMaxLoops];

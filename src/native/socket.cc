@@ -122,6 +122,7 @@ napi_value Close(napi_env env, napi_callback_info info) {
   int fd = a.i32(0);
   if (!a.ok()) return Bad(env);
   DropHead(fd);
+  DropHeld(fd);
   return Check(env, close(fd));
 }
 
@@ -135,6 +136,7 @@ napi_value CloseEntry(napi_env env, napi_callback_info info) {
   int32_t* counter = a.word(5, a.i32(6));
   if (!a.ok()) return Bad(env);
   DropHead(fd);
+  DropHeld(fd);
   close(fd);
   int32_t seen = __atomic_load_n(word, __ATOMIC_SEQ_CST), last = seen;
   while ((seen & bit) != 0 && ((seen ^ free) & ~0xffff) == 0) {
@@ -150,6 +152,7 @@ napi_value Shutdown(napi_env env, napi_callback_info info) {
   Args a(env, info);
   int fd = a.i32(0), how = a.i32(1);
   if (!a.ok()) return Bad(env);
+  FlushHeld(fd);
   return Check(env, shutdown(fd, how));
 }
 
@@ -176,12 +179,13 @@ napi_value Peek(napi_env env, napi_callback_info info) {
   return Check(env, static_cast<int>(recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)));
 }
 
-// send(fd, Uint8Array, offset, length) -> n | -errno
+// send(fd, Uint8Array, offset, length) -> n | -errno. This and the next two: what the outbox holds for fd leaves before.
 napi_value Send(napi_env env, napi_callback_info info) {
   Args a(env, info);
   int fd = a.i32(0), off = a.i32(2), len = a.i32(3);
   char* data;
   if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
+  if (!FlushHeld(fd)) return Int(env, -EAGAIN);
   ssize_t n;
   do n = send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
@@ -235,35 +239,43 @@ napi_value Left(napi_env env, size_t total, ssize_t n) {
   return Int(env, static_cast<int64_t>(total - static_cast<size_t>(n)));
 }
 
-// sendString(fd, string, utf8) -> bytes left | -errno
+// sendString(fd, string, utf8, hold) -> bytes left | -errno; hold (optional) 1: the outbox may keep it for now
 napi_value SendString(napi_env env, napi_callback_info info) {
   Args a(env, info);
-  int fd = a.i32(0), utf8 = a.i32(2);
+  int fd = a.i32(0), utf8 = a.i32(2), hold = a.count() > 3 ? a.i32(3) : 0;
   if (!a.ok()) return Bad(env);
   StringBytes text(env, a.at(1), utf8 != 0);
   if (!text.ok()) return Bad(env);
+  if (hold != 0) {
+    iovec part = {text.data(), text.length()};
+    if (HoldBack(State(env), fd, &part, 1)) return Left(env, text.length(), static_cast<ssize_t>(text.length()));
+  }
+  if (!FlushHeld(fd)) return Int(env, -EAGAIN);
   ssize_t n;
   do n = send(fd, text.data(), text.length(), MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
   return Left(env, text.length(), n);
 }
 
-// sendHead(fd, head string (latin1), body Uint8Array, offset, length) -> bytes left of both | -errno: one call for both
+// sendHead(fd, head string (latin1), body Uint8Array, offset, length, hold) -> bytes left of both | -errno: one call for both
 napi_value SendHead(napi_env env, napi_callback_info info) {
   Args a(env, info);
-  int fd = a.i32(0), off = a.i32(3), len = a.i32(4);
+  int fd = a.i32(0), off = a.i32(3), len = a.i32(4), hold = a.count() > 5 ? a.i32(5) : 0;
   char* body;
   if (!a.ok() || !a.bytes(2, off, len, &body)) return Bad(env);
   StringBytes head(env, a.at(1), false);
   if (!head.ok()) return Bad(env);
   iovec parts[2] = {{head.data(), head.length()}, {body, static_cast<size_t>(len)}};
+  const size_t total = head.length() + static_cast<size_t>(len);
+  if (hold != 0 && HoldBack(State(env), fd, parts, 2)) return Left(env, total, static_cast<ssize_t>(total));
+  if (!FlushHeld(fd)) return Int(env, -EAGAIN);
   msghdr msg = {};
   msg.msg_iov = parts;
   msg.msg_iovlen = 2;
   ssize_t n;
   do n = sendmsg(fd, &msg, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  return Left(env, head.length() + static_cast<size_t>(len), n);
+  return Left(env, total, n);
 }
 
 template <int (*kCall)(int, sockaddr*, socklen_t*)>

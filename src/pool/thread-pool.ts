@@ -245,6 +245,7 @@ export class ThreadPool {
   private lost(slot: number, error: unknown): void {
     const { shared } = this;
     const { control } = shared;
+    native.outboxFlush(slot);
     for (const word of [T.INFLIGHT, T.BUSY, T.STATE]) Atomics.store(control, shared.threadWord(slot, word), ABSENT);
     Atomics.compareExchange(control, C.LEADER, slot, 0);
     const epfd = Atomics.exchange(control, shared.threadWord(slot, T.EPFD), 0);

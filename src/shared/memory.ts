@@ -44,6 +44,8 @@ export const T = {
   SERVED: 8,
   /** The thread's own epoll fd, 0 = none: main closes it when the thread died. Whoever swaps in 0 closes it. */
   EPFD: 9,
+  /** Responses that the thread may hold back at a time, less than 2 = none. Written by main. */
+  HOLD: 10,
 } as const;
 const THREAD_WORDS = 16;
 

@@ -49,6 +49,7 @@ class PoolThread {
   private readonly log: Logger;
   private readonly busyWord: number;
   private readonly stateWord: number;
+  private readonly holdWord: number;
   private readonly wakeFd: number;
   /** Connections to be gone on with, each in a step of its own, and how many of them went in a row. */
   private readonly againList: Connection[] = [];
@@ -72,6 +73,7 @@ class PoolThread {
     this.control = this.shared.control;
     this.busyWord = this.shared.threadWord(task.slot, T.BUSY);
     this.stateWord = this.shared.threadWord(task.slot, T.STATE);
+    this.holdWord = this.shared.threadWord(task.slot, T.HOLD);
     this.wakeFd = task.shared.threadWake[task.slot];
     this.table = new ConnTable(this.shared);
     this.driver = new Driver(this.shared, this.table, task.slot);
@@ -129,6 +131,12 @@ class PoolThread {
     if (this.sweeper === null) this.sweeper = setInterval(() => this.sweep(), SWEEP_MS);
   }
 
+  private endTurn(): void {
+    const { handler } = this;
+    this.inTurn = handler.holding = false;
+    if (handler.held > 0) handler.flushHeld();
+  }
+
   /** Serves one connection; true: call again. */
   private step(): boolean {
     try {
@@ -144,10 +152,13 @@ class PoolThread {
     if (!this.inTurn) this.beginTurn();
     const { driver, handler } = this;
     handler.afterTicks();
+    const hold = this.control[this.holdWord];
+    handler.holding = hold > 1;
+    if (handler.held > 0 && handler.held >= hold) handler.flushHeld();
     if (++this.steps > TURN) {
       // The event loop's turn; the eventfd brings us back.
       this.steps = 0;
-      this.inTurn = false;
+      this.endTurn();
       native.eventfdWrite(this.wakeFd);
       return false;
     }
@@ -201,7 +212,7 @@ class PoolThread {
   private rest(): boolean {
     const { control, slot } = this;
     this.accessLog?.flush();
-    this.inTurn = false;
+    this.endTurn();
     Atomics.store(control, this.busyWord, 0);
     if (this.full()) {
       if (Atomics.compareExchange(control, C.LEADER, slot, 0) === slot && this.shared.threads > 1) {
@@ -254,7 +265,8 @@ class PoolThread {
   }
 
   private sweep(): void {
-    if (!sweep(this.handler) && this.sweeper !== null) {
+    if (this.handler.held > 0) this.handler.flushHeld();
+    if (!sweep(this.handler) && this.handler.held === 0 && this.sweeper !== null) {
       clearInterval(this.sweeper);
       this.sweeper = null;
     }

@@ -43,6 +43,10 @@ export abstract class Holder {
   readonly connections = new Map<number, Connection>();
   /** Requests in hand. */
   readonly active = new Set<Connection>();
+  /** The thread is in a turn: more requests are at hand, and short responses may leave together (native outbox). */
+  holding = false;
+  /** Responses in the outbox, at most. */
+  held = 0;
   protected readonly control: Int32Array;
   protected readonly keepAliveMs: number;
   private readonly begun: number;
@@ -83,6 +87,17 @@ export abstract class Holder {
 
   markSent(conn: Connection): void {
     if (conn.active) this.o.table.markSent(conn.fd);
+  }
+
+  hold(): number {
+    if (!this.holding) return 0;
+    this.held++;
+    return 1;
+  }
+
+  /** Sends what is held back. */
+  flushHeld(): void {
+    this.held = native.outboxFlush(this.o.slot);
   }
 
   // --- fds ---

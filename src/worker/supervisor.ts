@@ -26,6 +26,9 @@ const CALM_TICK_MS = 2;
 /** Without CPU time and without a new request for so long, a thread is blocked in a call and not just waiting for a CPU. */
 const BLOCKED_US = 5000;
 const SLOWEST_TICK_MS = 25;
+/** For how long a response may wait for others to leave with it, microseconds, and how many may leave together. */
+const HOLD_US = 300;
+const HOLD_MOST = 16;
 /** Work between two looks, of any thread, that makes a slow supervisor quick again, microseconds. */
 const STIR_US = 1000;
 
@@ -152,7 +155,13 @@ export class Supervisor {
       if (works || this.still[slot] > BLOCKED_US) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
       pool.stuck[slot] = isBusy && requests === 0;
-      if (pool.stuck[slot]) stuck++;
+      if (pool.stuck[slot]) {
+        stuck++;
+        // A request longer than those before it: what it keeps waiting leaves now.
+        native.outboxFlush(slot);
+      }
+      const hold = isBusy && requests > 0 ? Math.min(HOLD_MOST, Math.floor((HOLD_US * requests) / busyUs)) : 0;
+      control[shared.threadWord(slot, T.HOLD)] = hold;
       if (this.heldUp[slot] > 0) held++;
       if (control[shared.threadWord(slot, T.STATE)] === ACTIVE) {
         active++;
