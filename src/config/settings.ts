@@ -1,11 +1,21 @@
 /**
  * The one table of settings. Everything else is made from it: the type Config, the command line and its --help
  * (argv.ts), validation and defaults (config.ts), the documentation. Names, flags and defaults are gunicorn's wherever
- * gunicorn has the setting; ours alone are thread_pool, header_timeout and body_timeout.
+ * gunicorn has the setting; ours alone are those whose section says so, thread_pool, header_timeout and body_timeout.
  * To add a setting, add an entry; nothing else needs to change.
  */
 import { usableCpus } from './cpus.js';
-import { addresses, choice, folder, integer, type Kind, logfile, optionalLogfile, seconds } from './validate.js';
+import {
+  addresses,
+  choice,
+  folder,
+  headerName,
+  integer,
+  type Kind,
+  logfile,
+  optionalLogfile,
+  seconds,
+} from './validate.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -43,6 +53,7 @@ function setting<const K extends string, T>(entry: Setting<K, T>): Setting<K, T>
 const SOCKET = 'Server socket';
 const WORKERS = 'Worker processes';
 const LIMITS = 'Limits on requests';
+const CONTAINMENT = 'Containment of heavy and stuck requests (gthread)';
 const LOGGING = 'Logging';
 const MECHANICS = 'Server mechanics';
 
@@ -94,8 +105,8 @@ export const SETTINGS = [
     flags: ['--threads'],
     section: WORKERS,
     kind: integer(1, 512, 'threads'),
-    default: () => Math.max(2, usableCpus()),
-    defaultText: 'the CPUs this process may use, cgroup quota counted, at least 2',
+    default: () => Math.max(2, usableCpus() + 1),
+    defaultText: 'the CPUs this process may use, cgroup quota counted, and one more for --reserve-threads',
     description: 'Threads that run requests in each gthread worker.',
   }),
   setting({
@@ -142,7 +153,123 @@ export const SETTINGS = [
     kind: seconds(),
     default: () => 30,
     description:
-      'A worker that has been silent, or has not finished booting, for this long is killed; a request whose handler has not begun to answer is given up with 500. 0: never.',
+      'Time a request may take in gthread: then its signal aborts and its client gets 504, and a thread that is stuck in it is ended. A worker that has been silent, or has not finished booting, for this long is killed. 0: never.',
+  }),
+  setting({
+    name: 'timeout_grace',
+    key: 'timeoutGrace',
+    flags: ['--timeout-grace'],
+    section: CONTAINMENT,
+    kind: seconds(),
+    default: () => 0.25,
+    description:
+      'Time that a request past --timeout has to stop by itself (its signal is aborted) before its stuck thread is ended.',
+  }),
+  setting({
+    name: 'kill_on_disconnect',
+    key: 'killOnDisconnect',
+    flags: ['--kill-on-disconnect'],
+    section: CONTAINMENT,
+    kind: seconds(),
+    default: () => 0,
+    description:
+      'Time after which a thread stuck in a request whose client has left is ended. 0: only --timeout ends it.',
+  }),
+  setting({
+    name: 'thread_memory',
+    key: 'threadMemory',
+    flags: ['--thread-memory'],
+    section: CONTAINMENT,
+    kind: integer(0, 1_048_576, 'MiB'),
+    default: () => 0,
+    description:
+      "Most memory that one thread's JavaScript heap may take; a thread that outgrows it is ended and its client gets 503. 0: what V8 allows.",
+  }),
+  setting({
+    name: 'thread_max_memory',
+    key: 'threadMaxMemory',
+    flags: ['--thread-max-memory'],
+    section: CONTAINMENT,
+    kind: integer(0, 1_048_576, 'MiB'),
+    default: () => 0,
+    description:
+      'Memory (heap and buffers) from which a thread is replaced by a fresh one when it is idle, without losing a request. 0: never.',
+  }),
+  setting({
+    name: 'reserve_threads',
+    key: 'reserveThreads',
+    flags: ['--reserve-threads'],
+    section: CONTAINMENT,
+    kind: integer(0, 511, 'threads'),
+    default: () => 1,
+    description:
+      'Threads that requests expected to be heavy never take, so that a light one always finds a thread. Heavy ones have at least one.',
+  }),
+  setting({
+    name: 'thread_concurrency',
+    key: 'threadConcurrency',
+    flags: ['--thread-concurrency'],
+    section: CONTAINMENT,
+    kind: integer(0, 1_000_000, 'requests'),
+    default: () => 1000,
+    description:
+      'Requests that one thread may have in hand while their handlers await; idle threads come first. 0: no limit.',
+  }),
+  setting({
+    name: 'max_queue',
+    key: 'maxQueue',
+    flags: ['--max-queue'],
+    section: CONTAINMENT,
+    kind: integer(0, 1_000_000, 'requests'),
+    default: () => 0,
+    description: 'Most requests that may wait for a thread; more get 503 with Retry-After at once. 0: no limit.',
+  }),
+  setting({
+    name: 'queue_timeout',
+    key: 'queueTimeout',
+    flags: ['--queue-timeout'],
+    section: CONTAINMENT,
+    kind: seconds(),
+    default: () => 30,
+    description: 'Longest that a request may wait for a thread; then it gets 503 with Retry-After. 0: no limit.',
+  }),
+  setting({
+    name: 'deadline_header',
+    key: 'deadlineHeader',
+    flags: ['--deadline-header'],
+    section: CONTAINMENT,
+    kind: headerName(),
+    default: () => 'x-envoy-expected-rq-timeout-ms',
+    description:
+      'Header in which a client or proxy says for how many ms it will wait: limits --timeout and --queue-timeout for its request. Empty: none.',
+  }),
+  setting({
+    name: 'fence_kills',
+    key: 'fenceKills',
+    flags: ['--fence-kills'],
+    section: CONTAINMENT,
+    kind: integer(0, 1_000_000, 'threads'),
+    default: () => 0,
+    description:
+      'A route that ended this many threads within --fence-window is answered 503 for --fence-time. 0: never.',
+  }),
+  setting({
+    name: 'fence_window',
+    key: 'fenceWindow',
+    flags: ['--fence-window'],
+    section: CONTAINMENT,
+    kind: seconds(),
+    default: () => 30,
+    description: 'Time within which --fence-kills counts.',
+  }),
+  setting({
+    name: 'fence_time',
+    key: 'fenceTime',
+    flags: ['--fence-time'],
+    section: CONTAINMENT,
+    kind: seconds(),
+    default: () => 30,
+    description: 'How long a fenced route is answered 503.',
   }),
   setting({
     name: 'graceful_timeout',

@@ -109,6 +109,19 @@ export function optionalLogfile(): Kind<string | null> {
   return { ...kind, parse: (value) => (value === null ? null : kind.parse(value)) };
 }
 
+/** Name of a header field in lower case (RFC 9110, 5.6.2: a token), or '' for none. */
+export function headerName(): Kind<string> {
+  return {
+    meta: 'NAME',
+    unit: '',
+    range: 'a header name, or empty',
+    parse(value) {
+      if (typeof value === 'string' && /^[!#$%&'*+.^_`|~0-9A-Za-z-]*$/.test(value)) return value.toLowerCase();
+      throw new InvalidValue(`${show(value)} is not a header name`);
+    },
+  };
+}
+
 /** A folder; made absolute against the current one, so that it means the same in every process. */
 export function folder(): Kind<string> {
   return { meta: 'PATH', unit: '', range: 'an existing folder', parse: (value) => resolve(text(value, 'a folder')) };

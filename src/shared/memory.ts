@@ -20,6 +20,12 @@ export const C = {
   ACCEPT_PAUSED: 4,
   /** 1 in a graceful stop: every response says Connection: close. Written by main. */
   DRAINING: 5,
+  /** Connections in state QUEUED. Atomic add and sub. */
+  QUEUED: 6,
+  /** Heavy requests that may be in hand at a time: threads less those in reserve. Written by main. */
+  LANES: 7,
+  /** 1 while this worker should be sent requests (booted, not draining, not overloaded). Written by main. */
+  READY: 8,
 } as const;
 const CONTROL_WORDS = 16;
 
@@ -46,8 +52,23 @@ export const T = {
   EPFD: 9,
   /** Responses that the thread may hold back at a time, less than 2 = none. Written by main. */
   HOLD: 10,
+  /** Heavy requests in hand: expected to be so by their route. */
+  HEAVY: 11,
+  /** 1: the request that the thread is at has turned out heavy. Written by main. */
+  LATE: 12,
+  /** fd + 1 of the connection whose handler is on the stack, 0 = none. */
+  CURRENT: 13,
+  /** Kernel's id of the thread, for the scheduler's calls. */
+  TID: 14,
+  /** JavaScript heap and external memory of the thread, KiB, now and then. */
+  HEAP: 15,
+  /** Head and tail of the ring of heavy requests that wait (ready-ring.ts). */
+  HEAVY_HEAD: 16,
+  HEAVY_TAIL: 17,
+  /** 1: takes nothing new (being replaced). Written by main. */
+  RETIRING: 18,
 } as const;
-const THREAD_WORDS = 16;
+const THREAD_WORDS = 32;
 
 export const ABSENT = 0;
 export const PARKED = 1;
@@ -56,14 +77,14 @@ export const ACTIVE = 2;
 /** Entries of a ring, each of two words: fd and generation. A power of two. */
 export const RING_ENTRIES = 256;
 /** Words of one connection in the table. */
-export const CONN_WORDS = 4;
+export const CONN_WORDS = 8;
 
 /** What is sent to a thread at its start: all of it shared or plain. */
 export interface SharedMemory {
   control: SharedArrayBuffer;
   rings: SharedArrayBuffer;
   conns: SharedArrayBuffer;
-  /** Pool threads. */
+  /** Slots for pool threads: those that are wanted, and spare ones for replacements. */
   threads: number;
   /** File descriptors that the table has room for. */
   maxFds: number;

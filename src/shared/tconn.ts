@@ -13,6 +13,7 @@
  *
  *     FREE --accept--> MAIN --submit--> IDLE --claim--> thread --release--> IDLE
  *     IDLE --seize (deadline, drain)--> MAIN --submit--> IDLE
+ *     IDLE --await--> QUEUED --dequeue--> thread --putOff--> QUEUED --seize (refused, gone)--> MAIN
  *     MAIN, thread --closing, close(fd)--> FREE
  */
 import { native } from '../native/binding.js';
@@ -21,6 +22,8 @@ import { C, CONN_WORDS, type Shared } from './memory.js';
 export const OWNER_FREE = 0;
 export const OWNER_IDLE = 1;
 export const OWNER_MAIN = 2;
+/** A request was read or reported and waits for a thread, in a ring or with main. */
+export const OWNER_QUEUED = 3;
 /** Owner of slot s is OWNER_THREAD + s. */
 export const OWNER_THREAD = 16;
 
@@ -40,6 +43,14 @@ const DEADLINE = 1;
 const FACTS = 2;
 /** Fourth: how often an owner was done with it. Tells a late asker that the outcome is there already. */
 const VISITS = 3;
+/** When the request in hand began, or when one began to wait in a queue: coarse ms. */
+const BEGAN = 4;
+/** When the request in hand is due, coarse ms; 0 = never. */
+const LIMIT = 5;
+/** Requests begun on this connection: part of a request's id. */
+const NUMBER = 6;
+/** Route of the request in hand or waiting (shared/routes.ts). */
+const ROUTE = 7;
 /** The fd is in the selector. */
 export const REGISTERED = 1;
 /** Bytes of an incomplete request head are kept for it (native.headTake). */
@@ -48,6 +59,8 @@ export const HAS_HEAD = 2;
 export const SERVED_ONE = 4;
 /** A request was begun and is not finished. */
 export const IN_HAND = 8;
+/** The kept bytes hold a whole request head: it can be served without receiving more. */
+export const WHOLE = 16;
 /** Bits above: index of the listener it came from. */
 const LISTENER_SHIFT = 8;
 
@@ -84,6 +97,7 @@ export class ConnTable {
     const generation = ((this.words[i] >>> GENERATION_SHIFT) + 1) & 0xffff;
     this.words[i + DEADLINE] = 0;
     this.words[i + FACTS] = listener << LISTENER_SHIFT;
+    this.words[i + NUMBER] = 0;
     Atomics.store(this.words, i, (generation << GENERATION_SHIFT) | OWNER_MAIN);
     Atomics.add(this.shared.control, C.OPEN, 1);
     return generation;
@@ -137,6 +151,60 @@ export class ConnTable {
     if (word >>> GENERATION_SHIFT !== generation || (word & OWNER_MASK) !== OWNER_IDLE) return false;
     const next = (word & ~OWNER_MASK) | OWNER_MAIN;
     return Atomics.compareExchange(this.words, i, word, next) === word;
+  }
+
+  /**
+   * IDLE -> QUEUED, for main, which saw it readable while no thread was free; it puts the connection into its ring. False if
+   * somebody else has it: the event is remembered as in claim().
+   */
+  await(fd: number, generation: number, clock: number): boolean {
+    const i = this.at(fd);
+    for (;;) {
+      const word = Atomics.load(this.words, i);
+      if (word >>> GENERATION_SHIFT !== generation) return false;
+      const owner = word & OWNER_MASK;
+      if (owner === OWNER_IDLE) {
+        const next = (word & ~(OWNER_MASK | SENT)) | OWNER_MAIN;
+        if (Atomics.compareExchange(this.words, i, word, next) !== word) continue;
+        this.enqueue(fd, clock);
+        return true;
+      }
+      if (owner === OWNER_FREE || (word & PENDING) !== 0) return false;
+      if (Atomics.compareExchange(this.words, i, word, word | PENDING) === word) return false;
+    }
+  }
+
+  /** Owner -> QUEUED: the caller puts it into a ring afterwards. PENDING stays as it is. */
+  enqueue(fd: number, clock: number): void {
+    const i = this.at(fd);
+    this.words[i + BEGAN] = clock;
+    Atomics.add(this.shared.control, C.QUEUED, 1);
+    for (;;) {
+      const word = Atomics.load(this.words, i);
+      const next = (word & ~OWNER_MASK) | OWNER_QUEUED;
+      if (Atomics.compareExchange(this.words, i, word, next) === word) return;
+    }
+  }
+
+  /** QUEUED -> thread. False if main has seized it meanwhile. PENDING stays: what it tells was perhaps not received yet. */
+  dequeue(fd: number, generation: number, slot: number): boolean {
+    return this.leaveQueue(fd, generation, OWNER_THREAD + slot);
+  }
+
+  /** QUEUED -> MAIN, to refuse it, or because its client has gone. False if a thread has it. */
+  seizeQueued(fd: number, generation: number): boolean {
+    return this.leaveQueue(fd, generation, OWNER_MAIN);
+  }
+
+  private leaveQueue(fd: number, generation: number, owner: number): boolean {
+    const i = this.at(fd);
+    for (;;) {
+      const word = Atomics.load(this.words, i);
+      if (word >>> GENERATION_SHIFT !== generation || (word & OWNER_MASK) !== OWNER_QUEUED) return false;
+      if (Atomics.compareExchange(this.words, i, word, (word & ~(OWNER_MASK | SENT)) | owner) !== word) continue;
+      Atomics.sub(this.shared.control, C.QUEUED, 1);
+      return true;
+    }
   }
 
   /** MAIN -> IDLE without looking at PENDING: the caller puts the connection into a ring afterwards. */
@@ -200,6 +268,46 @@ export class ConnTable {
   /** Asks for a notice while nobody has seen the connection yet or a thread works on it. */
   askNotice(fd: number): void {
     Atomics.or(this.words, this.at(fd), NOTIFY);
+  }
+
+  // --- the request in hand ---
+
+  /** A request begins: now and until when (coarse ms, 0 = for ever), on which route. Owner only. */
+  beginRequest(fd: number, now: number, limit: number, route: number): void {
+    const { words } = this;
+    const i = this.at(fd);
+    words[i + BEGAN] = now;
+    words[i + LIMIT] = limit;
+    words[i + NUMBER]++;
+    words[i + ROUTE] = route;
+    words[i + FACTS] |= IN_HAND;
+  }
+
+  /** When the request began, or, while QUEUED, began to wait: coarse ms. */
+  began(fd: number): number {
+    return this.words[this.at(fd) + BEGAN];
+  }
+
+  /** Until when the request in hand may take, coarse ms; 0 = for ever. */
+  limit(fd: number): number {
+    return this.words[this.at(fd) + LIMIT];
+  }
+
+  setLimit(fd: number, limit: number): void {
+    this.words[this.at(fd) + LIMIT] = limit;
+  }
+
+  route(fd: number): number {
+    return this.words[this.at(fd) + ROUTE];
+  }
+
+  setRoute(fd: number, route: number): void {
+    this.words[this.at(fd) + ROUTE] = route;
+  }
+
+  /** A request's name in logs, unique within the worker for a long time: fd, generation, number on its connection. */
+  requestId(fd: number): string {
+    return `${fd}.${this.generation(fd)}.${this.words[this.at(fd) + NUMBER] >>> 0}`;
   }
 
   deadline(fd: number): number {

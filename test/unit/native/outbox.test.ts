@@ -154,9 +154,7 @@ runInBoth('outbox', import.meta.url, {
   },
 });
 
-test('another thread flushes, a second sender keeps the order, and a death loses nothing', {
-  skip: !isMainThread,
-}, async () => {
+async function acrossThreads(): Promise<void> {
   const [client, server] = tcpPair();
   const code = `
     const { workerData, parentPort } = require('node:worker_threads');
@@ -196,4 +194,9 @@ test('another thread flushes, a second sender keeps the order, and a death loses
   assert.equal(text(client), 'four');
   native.close(client);
   native.close(server);
-});
+}
+
+// The file also runs inside the thread of runInBoth().
+if (isMainThread) {
+  test('another thread flushes, a second sender keeps the order, and a death loses nothing', acrossThreads);
+}
