@@ -10,6 +10,7 @@ import { type ConfigInput, createConfig } from './config/config.js';
 export type { ConfigInput } from './config/config.js';
 export type { Config, LogLevel, WorkerClass } from './config/settings.js';
 export { TunicornError } from './errors.js';
+export { requestSignal, setRequestTimeout } from './request.js';
 export { version } from './version.js';
 
 /** A handler in Node's manner: `export default (req, res) => { ... }`; Express and Koa apps' callbacks are such. */

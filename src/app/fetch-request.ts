@@ -8,6 +8,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { Readable } from 'node:stream';
+import { CONTROL } from '../request.js';
 import { decodeText, delegateRest, forwardInternals, toArrayBuffer, USED_BODY } from './fetch-body.js';
 import { adoptHeaders, nativeHeaders, RequestHeaders } from './fetch-headers.js';
 import { requestUrl } from './fetch-url.js';
@@ -51,6 +52,10 @@ export class LazyRequest {
 
   get headers(): Headers {
     return lazyHeaders(this) as unknown as Headers;
+  }
+
+  get [CONTROL](): FetchExchange {
+    return this[EXCHANGE];
   }
 
   get signal(): AbortSignal {

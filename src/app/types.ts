@@ -1,5 +1,6 @@
 /** What an app spec resolves to, and what a fetch handler is given. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { RequestControl } from '../request.js';
 
 export interface NodeApp {
   kind: 'node';
@@ -42,6 +43,8 @@ export interface FetchExchange {
   readonly req: IncomingMessage;
   /** Calls fn once if the client leaves or the connection breaks before the response is complete. */
   onAbort(fn: (reason: Error) => void): void;
+  /** What its handler may say of it; null when it is over. */
+  controlOf(): RequestControl | null;
   /** True once the connection is gone: nothing more can be sent. */
   readonly aborted: boolean;
   /**

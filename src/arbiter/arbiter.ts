@@ -21,6 +21,8 @@ const ROUND_MS = 1000;
 const QUICK_MS = 2000;
 /** Time the kernel has to end what was sent KILL. */
 const KILL_MS = 5000;
+/** Least time that a gthread worker has to give a sign of life, seconds. */
+const GTHREAD_TIMEOUT = 30;
 /** A worker that ends sooner than this after its start, unasked, has crashed at the start. */
 const CRASH_MS = 1000;
 /** That many crashes in a row are replaced at once; then the pause between two starts doubles up to the longest. */
@@ -43,6 +45,15 @@ export interface ArbiterOptions {
   workerMain?: string;
   /** Default: one made from the config. */
   log?: Logger;
+}
+
+/**
+ * For how long a worker may be silent, or boot, ms; 0 = for ever. In gthread --timeout is a request's: a short one must not
+ * end a worker that starts on a busy machine, so it counts from its default on.
+ */
+function workerTimeout({ timeout, workerClass }: Config): number {
+  if (timeout === 0) return 0;
+  return 1000 * (workerClass === 'gthread' ? Math.max(timeout, GTHREAD_TIMEOUT) : timeout);
 }
 
 export class Arbiter {
@@ -216,7 +227,7 @@ export class Arbiter {
     this.#lastRound = now();
     // Let the event loop read the messages that have arrived before judging their absence.
     await turn();
-    const timeout = this.#config.timeout * 1000;
+    const timeout = workerTimeout(this.#config);
     for (const worker of this.#workers) {
       if (!worker.alive) continue;
       if (gap > 2 * ROUND_MS) worker.excuse(gap);

@@ -9,9 +9,10 @@
  * never in the middle of their calls, as in Node.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { errorResponse } from '../answers.js';
 import { EAGAIN, native } from '../native/binding.js';
+import type { ControlSource, RequestControl } from '../request.js';
 import { type BodyOwner, BodyReader, MAX_TURN, readLate } from './body.js';
-import { errorResponse } from './errors.js';
 import { disconnected, drainResponse, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
@@ -34,6 +35,8 @@ export interface ConnectionHost {
   drop(conn: Connection, error: Error | null): void;
   /** A handler destroyed the socket, perhaps long after its request: the connection may be another thread's by now. */
   socketGone(conn: Connection, error: Error | null): void;
+  /** The request in hand has another deadline: conn.limit. */
+  limited(conn: Connection): void;
   /** The fd is still this connection's. */
   isOpen(conn: Connection): boolean;
   /** Runs write callbacks after the handler that is on the stack, or in a tick. */
@@ -50,7 +53,7 @@ export interface OpenExchange {
   flushed(): void;
 }
 
-export class Connection implements Wire, BodyOwner {
+export class Connection implements Wire, BodyOwner, ControlSource, RequestControl {
   readonly host: ConnectionHost;
   readonly fd: number;
   readonly generation: number;
@@ -80,12 +83,26 @@ export class Connection implements Wire, BodyOwner {
   status = 0;
   rawHeaders: string[] = [];
   versionMinor = 1;
+  /** What the request costs, and by what route that is remembered: thread/lanes.ts. CPU in microseconds. */
+  route = 0;
+  heavy = false;
+  measured = false;
+  cpu = 0;
+  /** How long the request waited for a thread, ms (known to 10 ms); -1 = not at all. */
+  queuedMs = -1;
+  cpuAt = 0;
+  /** Coarse clock until when the request may take, 0 = for ever. */
+  limit = 0;
+  /** The client has ended its side, and may have left: it was asked by an interim response. */
+  peerEnded = false;
   /** Bytes sent beside the socket, and length of the response's head, for the access log. */
   directBytes = 0;
   headBytes = 0;
   /** The client has sent requests before it had the response to an earlier one. */
   pipelines = false;
   private bytesBefore = 0;
+  /** Of a handler that asked for a signal. */
+  private aborter: AbortController | null = null;
 
   /** The current request's body; null where it has none. `reader` is kept for the next one. */
   private body: BodyReader | null = null;
@@ -136,6 +153,7 @@ export class Connection implements Wire, BodyOwner {
     this.began = this.touched = now;
     this.status = 0;
     this.headBytes = 0;
+    this.peerEnded = false;
     this.bytesBefore = this.bytesOut;
   }
 
@@ -240,6 +258,7 @@ export class Connection implements Wire, BodyOwner {
     this.req = null;
     this.res = null;
     this.exchange = null;
+    this.aborter = null;
     this.active = false;
     this.responded = false;
     const { body } = this;
@@ -253,6 +272,8 @@ export class Connection implements Wire, BodyOwner {
   part(reason: Error): void {
     const { req, res, exchange, socketObject } = this;
     this.req = this.res = this.exchange = null;
+    this.aborter?.abort(abortReason(reason));
+    this.aborter = null;
     this.body?.forget();
     exchange?.gone(reason);
     if (res !== null && !this.closed) {
@@ -308,6 +329,22 @@ export class Connection implements Wire, BodyOwner {
     if (this.responded) socket?.destroy();
     this.part(error ?? disconnected(0));
     if (!this.responded) socket?.destroy();
+  }
+
+  // --- what a handler says of its request (request.ts) ---
+
+  controlOf(request: object): RequestControl | null {
+    return this.active && (request === this.req || request === this.exchange) ? this : null;
+  }
+
+  expireIn(ms: number): void {
+    this.limit = ms > 0 ? (native.clock() + ms) | 0 || 1 : 0;
+    this.host.limited(this);
+  }
+
+  get abortSignal(): AbortSignal {
+    this.aborter ??= new AbortController();
+    return this.aborter.signal;
   }
 
   // --- Wire: what the socket asks ---
@@ -376,6 +413,11 @@ export class Connection implements Wire, BodyOwner {
   get waiting(): boolean {
     return this.watchRead || this.watchWrite;
   }
+}
+
+/** As fetch handlers see it: what names itself stays, everything else is the client's leaving. */
+function abortReason(reason: Error): unknown {
+  return reason.name === 'TimeoutError' ? reason : new DOMException('The client left', 'AbortError');
 }
 
 function settleNT(conn: Connection): void {

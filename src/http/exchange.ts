@@ -8,9 +8,10 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { STATUS_CODES } from 'node:http';
+import { httpDate } from '../answers.js';
 import { native } from '../native/binding.js';
+import type { ControlSource, RequestControl } from '../request.js';
 import type { Connection, OpenExchange } from './connection.js';
-import { httpDate } from './date.js';
 import { disconnected, makeRequest } from './message.js';
 import type { RequestParser } from './parser.js';
 
@@ -32,7 +33,7 @@ export interface ExchangeHost {
   failedLate(method: string, target: string, error: unknown): void;
 }
 
-export class Exchange implements OpenExchange {
+export class Exchange implements OpenExchange, ControlSource {
   readonly method: string;
   readonly target: string;
   readonly rawHeaders: string[];
@@ -83,6 +84,10 @@ export class Exchange implements OpenExchange {
       }
     }
     return this.request;
+  }
+
+  controlOf(): RequestControl | null {
+    return this.conn.controlOf(this);
   }
 
   get aborted(): boolean {

@@ -6,13 +6,12 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { native } from '../native/binding.js';
+import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
 import type { RequestParser } from './parser.js';
 
-const kConnection = Symbol('tunicorn.connection');
-
 interface RequestParts {
-  [kConnection]: Connection;
+  [CONTROL]: Connection;
   _consuming: boolean;
   _dump(): void;
   _read(): void;
@@ -23,7 +22,7 @@ interface RequestParts {
 }
 
 interface ResponseParts {
-  [kConnection]: Connection;
+  [CONTROL]: Connection;
   _finish(): void;
   _keepAliveTimeout: number;
   _last: boolean;
@@ -45,7 +44,7 @@ export type RequestHead = Pick<RequestParser, 'method' | 'url' | 'headers' | 've
 export function makeRequest(conn: Connection, parser: RequestHead, complete: boolean): IncomingMessage {
   const req = new IncomingMessage(conn.socket as unknown as Socket);
   const parts = req as unknown as RequestParts;
-  parts[kConnection] = conn;
+  parts[CONTROL] = conn;
   parts._read = readBody;
   req.httpVersionMajor = 1;
   req.httpVersionMinor = parser.versionMinor;
@@ -62,14 +61,14 @@ function readBody(this: RequestParts): void {
     this._readableState.readingMore = false;
     this._consuming = true;
   }
-  this[kConnection].wantBody(this as unknown as IncomingMessage);
+  this[CONTROL].wantBody(this as unknown as IncomingMessage);
 }
 
 /** The response to req, owning the connection's socket. keepAliveMs: announced to the client, 0 = no keep-alive. */
 export function makeResponse(conn: Connection, req: IncomingMessage, keepAlive: boolean, keepAliveMs: number) {
   const res = new ServerResponse(req);
   const parts = res as unknown as ResponseParts;
-  parts[kConnection] = conn;
+  parts[CONTROL] = conn;
   parts._finish = finished;
   parts._keepAliveTimeout = keepAliveMs;
   parts.strictContentLength = true;
@@ -84,7 +83,7 @@ const nodesFinish = (ServerResponse.prototype as unknown as ResponseParts)._fini
 
 function finished(this: ResponseParts): void {
   nodesFinish.call(this);
-  const conn = this[kConnection];
+  const conn = this[CONTROL];
   if (conn.res !== (this as unknown as ServerResponse)) return;
   if (this._last) conn.last = true;
   conn.responseDone();

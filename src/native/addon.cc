@@ -33,7 +33,7 @@ void Unlink(PollHandle* p) {
 }
 
 void FinishEnv(EnvState* s) {
-  if (s->open_polls > 0) return;
+  if (s->open_handles > 0) return;
   napi_async_cleanup_hook_handle hook = s->cleanup;
   ReleaseLoopSlot(s);
   delete s;
@@ -45,7 +45,7 @@ void OnClosed(uv_handle_t* h) {
   EnvState* s = p->state;
   close(p->fd);
   delete p;
-  s->open_polls--;
+  s->open_handles--;
   if (s->closing) FinishEnv(s);
 }
 
@@ -121,7 +121,7 @@ napi_value PollStart(napi_env env, napi_callback_info info) {
   p->next = s->polls;
   if (s->polls != nullptr) s->polls->prev = p;
   s->polls = p;
-  s->open_polls++;
+  s->open_handles++;
   napi_create_reference(env, a.at(1), 1, &p->callback);
   err = uv_poll_start(&p->handle, UV_READABLE, OnReadable);
   if (err != 0) {
@@ -206,6 +206,13 @@ void OnEnvEnd(napi_async_cleanup_hook_handle, void* arg) {
   FlushOutbox(s->loop_slot);
   napi_set_instance_data(s->env, nullptr, nullptr, nullptr);
   while (s->polls != nullptr) ClosePoll(s->polls);
+  if (s->prepared) {
+    uv_close(reinterpret_cast<uv_handle_t*>(&s->prepare), [](uv_handle_t* h) {
+      EnvState* state = static_cast<EnvState*>(h->data);
+      state->open_handles--;
+      FinishEnv(state);
+    });
+  }
   FinishEnv(s);
 }
 

@@ -17,8 +17,12 @@ struct EnvState {
   uv_loop_t* loop = nullptr;
   PollHandle* polls = nullptr;  // doubly linked
   int next_poll_id = 1;
-  int open_polls = 0;
+  int open_handles = 0;  // polls and the prepare handle
   int loop_slot = -1;
+  uv_prepare_t prepare;
+  bool prepared = false;
+  int32_t* inflight = nullptr;  // requests in hand, see loopRegister()
+  int64_t cpu_mark = 0;
   int32_t* clock = nullptr;  // Int32Array[2] of the environment, see useClock()
   napi_ref clock_ref = nullptr;
   napi_async_cleanup_hook_handle cleanup = nullptr;
@@ -125,4 +129,6 @@ int FlushOutbox(int slot);
 
 // process.cc: bytes kept for an fd between threads; dropped when the fd is closed.
 void DropHead(int fd);
+// Keeps the first bytes of a request head for headLine().
+void NoteHead(int fd, const char* bytes, size_t length);
 void ReleaseLoopSlot(EnvState* s);

@@ -42,7 +42,10 @@ interface Addon {
   ): number;
   shutdown(fd: number, how: number): number;
   recv(fd: number, into: Uint8Array, offset: number, length: number): number;
+  recvHead(fd: number, into: Uint8Array, offset: number, have: number, length: number): number;
   peek(fd: number): number;
+  peekBytes(fd: number, into: Uint8Array, length: number): number;
+  hangup(fd: number): number;
   send(fd: number, from: Uint8Array, offset: number, length: number): number;
   sendString(fd: number, text: string, utf8: number, hold?: number): number;
   sendHead(fd: number, head: string, body: Uint8Array, offset: number, length: number, hold?: number): number;
@@ -64,7 +67,13 @@ interface Addon {
   headPut(fd: number, from: Uint8Array, offset: number, length: number): number;
   headTake(fd: number, into: Uint8Array, offset: number, length: number): number;
   headLength(fd: number): number;
-  loopRegister(slot: number): number;
+  headLine(fd: number): string;
+  headNote(fd: number, from: Uint8Array, offset: number, length: number): number;
+  loopRegister(slot: number, words?: Int32Array, index?: number): number;
+  loopTurns(slot: number): number;
+  threadCpu(): number;
+  stretchCpu(): number;
+  setPolicy(tid: number, policy: number): number;
   loopIdle(slot: number): number;
   loopCpu(slot: number): number;
   setThreadName(name: string): number;
@@ -125,6 +134,14 @@ export const EMFILE = -24;
 export const ENFILE = -23;
 export const EINTR = -4;
 export const ECONNABORTED = -103;
+
+/** Policies of setPolicy(). */
+export const SCHED_OTHER = 0;
+export const SCHED_BATCH = 3;
+export const SCHED_IDLE = 5;
+/** Results of hangup(). */
+export const CLIENT_ENDED = 1;
+export const CLIENT_GONE = 2;
 
 export const EPOLLIN = 0x001;
 export const EPOLLOUT = 0x004;

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -170,6 +171,42 @@ napi_value Recv(napi_env env, napi_callback_info info) {
   return Int(env, result);
 }
 
+// recvHead(fd, Uint8Array, offset, have, length) -> as recv, behind the first `have` bytes of a request head; its beginning
+// is kept for headLine()
+napi_value RecvHead(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), off = a.i32(2), have = a.i32(3), len = a.i32(4);
+  char* data;
+  if (!a.ok() || have < 0 || len <= 0 || len > INT32_MAX - have || !a.bytes(1, off, have + len, &data)) return Bad(env);
+  ssize_t n;
+  do n = recv(fd, data + have, static_cast<size_t>(len), 0);
+  while (n < 0 && errno == EINTR);
+  int64_t result = n < 0 ? -errno : n;
+  if (n > 0) NoteHead(fd, data, static_cast<size_t>(have + n));
+  Tick(State(env));
+  return Int(env, result);
+}
+
+// peekBytes(fd, Uint8Array) -> n bytes that wait, copied but left there (0: end of stream) | -errno
+napi_value PeekBytes(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), len = a.i32(2);
+  char* data;
+  if (!a.ok() || !a.bytes(1, 0, len, &data) || len == 0) return Bad(env);
+  return Check(env, static_cast<int>(recv(fd, data, static_cast<size_t>(len), MSG_PEEK | MSG_DONTWAIT)));
+}
+
+// hangup(fd) -> 0 the client is there, 1 it has ended its side (or left), 2 the connection is broken | -errno
+napi_value Hangup(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok() || fd < 0) return Bad(env);
+  pollfd p = {fd, POLLRDHUP, 0};
+  if (poll(&p, 1, 0) < 0) return Errno(env);
+  if ((p.revents & (POLLHUP | POLLERR | POLLNVAL)) != 0) return Int(env, 2);
+  return Int(env, (p.revents & POLLRDHUP) != 0 ? 1 : 0);
+}
+
 // peek(fd) -> 1 bytes wait, 0 end of stream | -errno (-EAGAIN: nothing there)
 napi_value Peek(napi_env env, napi_callback_info info) {
   Args a(env, info);
@@ -331,7 +368,10 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "closeEntry", CloseEntry);
   ExportFunction(env, exports, "shutdown", Shutdown);
   ExportFunction(env, exports, "recv", Recv);
+  ExportFunction(env, exports, "recvHead", RecvHead);
   ExportFunction(env, exports, "peek", Peek);
+  ExportFunction(env, exports, "peekBytes", PeekBytes);
+  ExportFunction(env, exports, "hangup", Hangup);
   ExportFunction(env, exports, "send", Send);
   ExportFunction(env, exports, "sendString", SendString);
   ExportFunction(env, exports, "sendHead", SendHead);

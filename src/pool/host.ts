@@ -16,3 +16,6 @@ export interface HostOptions {
   entry: URL;
   threads: number;
 }
+export function isOutOfMemory(error: unknown): boolean {
+  return /OUT_OF_MEMORY/.test(String((error as any)?.code));
+}

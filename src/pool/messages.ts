@@ -21,7 +21,8 @@ export type MainToThread =
   { type: 'stop' };
 
 export type ThreadToMain =
-  | { type: 'ready' }
+  /** threadId: worker_threads' own, 0 on the main thread. */
+  | { type: 'ready'; threadId: number }
   /** The app could not be loaded, or the thread not be set up; the thread ends. */
   | { type: 'failed'; code: string; message: string; stack: string; exitCode: number }
   /** A connection that main had asked about was handled: kept or closed. */

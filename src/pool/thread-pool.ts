@@ -46,6 +46,7 @@ interface Slot {
   port: MessagePort;
   abort: AbortController;
   running: boolean;
+  threadId: number;
   /** Settles when its task is over. */
   ended: Promise<void>;
 }
@@ -135,15 +136,32 @@ export class ThreadPool {
     this.wakeParked();
   }
 
+  /** Puts a connection that is QUEUED into main's ring. */
+  enqueue(conn: Submittable): void {
+    if (this.overflow.length > 0 || !this.ring.put(conn.fd, conn.generation)) this.overflow.push(conn);
+  }
+
+  /** Has the thread that watches look around. */
+  wakeLeader(): void {
+    const leader = Atomics.load(this.shared.control, C.LEADER);
+    if (leader !== 0) this.wake(leader);
+  }
+
+  /** The worker_threads id of a slot's thread, 0 = it is not running. */
+  threadId(slot: number): number {
+    return this.slots.get(slot)?.threadId ?? 0;
+  }
+
   wake(slot: number): void {
     native.eventfdWrite(this.memory.threadWake[slot]);
   }
 
-  /** Wakes one parked thread, one whose loop turns if there is such; false if none is parked. */
-  wakeParked(): boolean {
+  /** Wakes one parked thread, one whose loop turns if there is such; false if none is parked. inLane: one with heavy requests. */
+  wakeParked(inLane = false): boolean {
     let found = 0;
     for (let slot = 1; slot <= this.shared.threads; slot++) {
       if (Atomics.load(this.shared.control, this.shared.threadWord(slot, T.STATE)) !== PARKED) continue;
+      if (inLane && this.shared.control[this.shared.threadWord(slot, T.HEAVY)] === 0) continue;
       if (found === 0 || this.stuck[found]) found = slot;
     }
     if (found > 0) this.wake(found);
@@ -184,6 +202,7 @@ export class ThreadPool {
       const onMessage = (message: ThreadToMain) => {
         if (message.type === 'ready') {
           entry.running = true;
+          entry.threadId = message.threadId;
           resolve();
         } else if (message.type === 'failed') {
           failure = new TunicornError(message.code, message.message, {
@@ -226,6 +245,7 @@ export class ThreadPool {
         port: port1,
         abort,
         running: false,
+        threadId: 0,
         ended: host
           .run({ slot, shared: this.memory, config, concurrency, keepAlive, port: port2 }, abort.signal)
           .then(() => ended(undefined), ended),
@@ -246,7 +266,8 @@ export class ThreadPool {
     const { shared } = this;
     const { control } = shared;
     native.outboxFlush(slot);
-    for (const word of [T.INFLIGHT, T.BUSY, T.STATE]) Atomics.store(control, shared.threadWord(slot, word), ABSENT);
+    for (const word of [T.INFLIGHT, T.BUSY, T.STATE, T.HEAVY, T.LATE, T.HOLD])
+      Atomics.store(control, shared.threadWord(slot, word), ABSENT);
     Atomics.compareExchange(control, C.LEADER, slot, 0);
     const epfd = Atomics.exchange(control, shared.threadWord(slot, T.EPFD), 0);
     if (epfd > 0) native.close(epfd);

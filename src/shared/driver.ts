@@ -8,7 +8,7 @@
 import { EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLRDHUP, native } from '../native/binding.js';
 import type { Shared } from './memory.js';
 import { ReadyRing } from './ready-ring.js';
-import type { ConnTable } from './tconn.js';
+import { type ConnTable, OWNER_QUEUED } from './tconn.js';
 
 /** Events taken from the kernel at a time. */
 const BATCH = 64;
@@ -22,8 +22,9 @@ export class Driver {
   private readonly mine: ReadyRing;
   private readonly main: ReadyRing;
   private readonly events = new Int32Array(BATCH * 3);
-  /** Generation of the connection that taken() returned. */
+  /** Generation of the connection that taken() returned, and whether it has waited in the queue. */
   generation = 0;
+  queued = false;
 
   constructor(shared: Shared, table: ConnTable, slot: number) {
     this.table = table;
@@ -60,8 +61,11 @@ export class Driver {
     for (;;) {
       const fd = ring.take();
       if (fd < 0) return -1;
-      if (this.table.claim(fd, ring.generation, this.slot)) {
-        this.generation = ring.generation;
+      const { table, slot } = this;
+      const { generation } = ring;
+      this.queued = table.owner(fd) === OWNER_QUEUED;
+      if (this.queued ? table.dequeue(fd, generation, slot) : table.claim(fd, generation, slot)) {
+        this.generation = generation;
         return fd;
       }
     }

@@ -6,6 +6,8 @@
  * may write, only compare-and-swap does.
  */
 
+import { routeBytes } from './routes.js';
+
 /** Control words of the worker. */
 export const C = {
   /** Slot of the thread that watches the selector in its event loop, 0 = none. Compare-and-swap only. */
@@ -84,6 +86,7 @@ export interface SharedMemory {
   control: SharedArrayBuffer;
   rings: SharedArrayBuffer;
   conns: SharedArrayBuffer;
+  routes: SharedArrayBuffer;
   /** Slots for pool threads: those that are wanted, and spare ones for replacements. */
   threads: number;
   /** File descriptors that the table has room for. */
@@ -127,8 +130,9 @@ export function allocate(
   const bytes = Int32Array.BYTES_PER_ELEMENT;
   return {
     control: new SharedArrayBuffer((CONTROL_WORDS + (threads + 1) * THREAD_WORDS) * bytes),
-    rings: new SharedArrayBuffer((threads + 1) * RING_ENTRIES * 2 * bytes),
+    rings: new SharedArrayBuffer(2 * (threads + 1) * RING_ENTRIES * 2 * bytes),
     conns: new SharedArrayBuffer(maxFds * CONN_WORDS * bytes),
+    routes: new SharedArrayBuffer(routeBytes()),
     threads,
     maxFds,
     ...fds,

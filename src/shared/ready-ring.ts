@@ -18,12 +18,13 @@ export class ReadyRing {
   /** Generation of the entry that the last take() returned. */
   generation = 0;
 
-  constructor(shared: Shared, slot: number) {
+  /** heavy: the slot's ring of heavy requests that wait for a lane. */
+  constructor(shared: Shared, slot: number, heavy = false) {
     this.control = shared.control;
     this.entries = shared.rings;
-    this.head = shared.threadWord(slot, T.RING_HEAD);
-    this.tail = shared.threadWord(slot, T.RING_TAIL);
-    this.base = slot * RING_ENTRIES * 2;
+    this.head = shared.threadWord(slot, heavy ? T.HEAVY_HEAD : T.RING_HEAD);
+    this.tail = shared.threadWord(slot, heavy ? T.HEAVY_TAIL : T.RING_TAIL);
+    this.base = (slot + (heavy ? shared.threads + 1 : 0)) * RING_ENTRIES * 2;
   }
 
   get empty(): boolean {
@@ -44,6 +45,13 @@ export class ReadyRing {
     this.entries[at + 1] = generation;
     Atomics.store(this.control, this.tail, (tail + 1) | 0);
     return true;
+  }
+
+  /** The fd of the oldest entry, left there; -1 if there is none. Another thread may take it at the same time. */
+  peek(): number {
+    const head = Atomics.load(this.control, this.head);
+    if (head === Atomics.load(this.control, this.tail)) return -1;
+    return this.entries[this.base + (head & MASK) * 2];
   }
 
   /** Takes the oldest entry: its fd (generation in `generation`), or -1. Any thread. */

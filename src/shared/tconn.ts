@@ -3,7 +3,7 @@
  *
  * Every fd has exactly one owner at a time: the selector (IDLE), a pool thread, or the supervisor (MAIN). The word
  *
- *     31........16 15..12 11......0
+ *     31........16 15..11 10......0
  *      generation  flags   owner
  *
  * changes by compare-and-swap only, along the transitions of src/README.md; the generation tells a connection from an
@@ -27,7 +27,9 @@ export const OWNER_QUEUED = 3;
 /** Owner of slot s is OWNER_THREAD + s. */
 export const OWNER_THREAD = 16;
 
-const OWNER_MASK = 0xfff;
+const OWNER_MASK = 0x7ff;
+/** Main sends an interim response on a thread's connection: the thread waits a moment before it sends. */
+const PROBE = 1 << 11;
 /** Readiness was seen while somebody owned the connection. */
 const PENDING = 1 << 12;
 /** A byte of the current response has gone out: nobody may answer in the thread's place. */
@@ -245,7 +247,23 @@ export class ConnTable {
 
   /** Marks that bytes of a response leave now; once per response, before the first system call that sends. */
   markSent(fd: number): void {
-    Atomics.or(this.words, this.at(fd), SENT);
+    const i = this.at(fd);
+    // Main is in the middle of one system call then.
+    if ((Atomics.or(this.words, i, SENT) & PROBE) !== 0) while ((Atomics.load(this.words, i) & PROBE) !== 0);
+  }
+
+  /**
+   * Main sends text on a connection that a thread owns, ahead of its response: false, and nothing sent, if the response has
+   * begun or the thread does not own it.
+   */
+  interpose(fd: number, slot: number, text: string): boolean {
+    const i = this.at(fd);
+    const word = Atomics.load(this.words, i);
+    if ((word & OWNER_MASK) !== OWNER_THREAD + slot || (word & (SENT | CLOSING)) !== 0) return false;
+    if (Atomics.compareExchange(this.words, i, word, word | PROBE) !== word) return false;
+    native.sendString(fd, text, 0);
+    Atomics.and(this.words, i, ~PROBE);
+    return true;
   }
 
   wasSent(fd: number): boolean {

@@ -11,7 +11,7 @@
  *
  * src/README.md has the reasons; worker/supervisor.ts decides how many threads may be active.
  */
-import { isMainThread, type MessagePort } from 'node:worker_threads';
+import { isMainThread, type MessagePort, threadId } from 'node:worker_threads';
 import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
 import type { App } from '../app/types.js';
@@ -92,6 +92,7 @@ class PoolThread {
       log,
       accessLog: this.accessLog,
       again: (conn) => this.again(conn),
+      yieldWatch: () => this.yieldWatch(),
       ended: () => this.requestEnded(),
       notice: (fd, generation, visits, kept) => send(task.port, { type: 'done', fd, generation, visits, kept }),
     });
@@ -150,9 +151,9 @@ class PoolThread {
 
   private serve(): boolean {
     if (!this.inTurn) this.beginTurn();
-    const { driver, handler } = this;
+    const { driver, handler, control } = this;
     handler.afterTicks();
-    const hold = this.control[this.holdWord];
+    const hold = control[this.holdWord];
     handler.holding = hold > 1;
     if (handler.held > 0 && handler.held >= hold) handler.flushHeld();
     if (++this.steps > TURN) {
@@ -169,7 +170,14 @@ class PoolThread {
     }
     this.againRow = 0;
     if (this.full()) return this.rest();
-    let fd: number;
+    const { lanes } = handler;
+    // Whoever does not watch takes a heavy request that waits before anything else; the watch comes back to it.
+    let fd = control[C.LEADER] === this.slot ? -1 : lanes.take();
+    if (fd >= 0) {
+      handler.handle(fd, lanes.generation, true);
+      lanes.done();
+      return true;
+    }
     if (this.surplus()) fd = driver.leftover();
     else {
       fd = driver.taken();
@@ -180,9 +188,42 @@ class PoolThread {
         fd = driver.taken();
       }
     }
-    if (fd < 0) return this.againList.length > 0 || this.rest();
-    handler.handle(fd, driver.generation);
+    if (fd >= 0) handler.handle(fd, driver.generation, driver.queued);
+    else if ((fd = lanes.take()) >= 0) {
+      handler.handle(fd, lanes.generation, true);
+      lanes.done();
+    } else return this.againList.length > 0 || this.rest();
     return true;
+  }
+
+  /**
+   * Requests of this thread await something: one that has none in hand shall watch, so that they do not share a fate
+   * without need. False if all have some, or another thread watches.
+   */
+  private passWatch(): boolean {
+    const { control, slot, shared } = this;
+    const leader = Atomics.load(control, C.LEADER);
+    if (leader !== slot && leader !== 0) return false;
+    for (let i = 1; i <= shared.threads; i++) {
+      if (Atomics.load(control, shared.threadWord(i, T.STATE)) !== PARKED) continue;
+      if (control[shared.threadWord(i, T.INFLIGHT)] > 0) continue;
+      Atomics.compareExchange(control, C.LEADER, slot, 0);
+      native.eventfdWrite(this.task.shared.threadWake[i]);
+      return true;
+    }
+    return false;
+  }
+
+  /** A heavy request begins here: another thread shall watch, if one is at rest. */
+  private yieldWatch(): void {
+    const { control, slot, shared } = this;
+    if (Atomics.load(control, C.LEADER) !== slot) return;
+    for (let i = 1; i <= shared.threads; i++) {
+      if (Atomics.load(control, shared.threadWord(i, T.STATE)) !== PARKED) continue;
+      Atomics.compareExchange(control, C.LEADER, slot, 0);
+      native.eventfdWrite(this.task.shared.threadWake[i]);
+      return;
+    }
   }
 
   /** More threads are active than the supervisor wants, and this one does not watch. */
@@ -220,6 +261,7 @@ class PoolThread {
       }
       return this.park();
     }
+    if (this.handler.active.size > 0 && this.passWatch()) return this.park();
     // Main does not wake a busy thread: what it handed over just before the word changed must not be missed.
     if (this.driver.submitted) native.eventfdWrite(this.wakeFd);
     for (;;) {
@@ -312,7 +354,9 @@ export default async function life(task: ThreadTask): Promise<void> {
   const { config, port, slot } = task;
   const log = createLogger({ level: config.loglevel, errorlog: config.errorlog });
   let thread: PoolThread | undefined;
-  native.loopRegister(slot);
+  const shared = new Shared(task.shared);
+  native.loopRegister(slot, shared.control, shared.threadWord(slot, T.INFLIGHT));
+  Atomics.store(shared.control, shared.threadWord(slot, T.TID), native.gettid());
   // In the sync class this is the worker's main thread, which has its name.
   if (!isMainThread) native.setThreadName(`tunicorn-t${slot}`);
   process.on('uncaughtException', (error) => {
@@ -343,7 +387,7 @@ export default async function life(task: ThreadTask): Promise<void> {
   port.on('message', (message: MainToThread) => {
     if (message.type === 'stop') running.stop();
   });
-  send(port, { type: 'ready' });
+  send(port, { type: 'ready', threadId });
   running.open();
   await running.ended;
   try {

@@ -18,10 +18,12 @@ import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.j
 import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
-import { C } from '../shared/memory.js';
-import { HAS_HEAD } from '../shared/tconn.js';
+import { C, T } from '../shared/memory.js';
+import { HAS_HEAD, WHOLE } from '../shared/tconn.js';
 import { accessLine } from './access-log.js';
 import { type HandlerOptions, Holder } from './holder.js';
+import { FENCED, RUN, WAIT } from './lanes.js';
+import { hasLeft } from './sweep.js';
 
 /** Incomplete heads up to this length are parsed again whenever a byte came. */
 const SHORT_HEAD = 512;
@@ -33,9 +35,8 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   /** The connection whose handler ran last, for errors that carry no trace of theirs. */
   private latest: Connection | null = null;
   private readonly maxHead: number;
+  private readonly current: number;
   private deferred: WriteCallback[] | null = null;
-  /** A handler has answered before it returned: its 'close' needs no tick of its own. */
-  private inTurn = false;
   private closing: ServerResponse | null = null;
 
   constructor(options: HandlerOptions) {
@@ -47,17 +48,20 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       fieldSize: config.limitRequestFieldSize,
     });
     this.maxHead = this.parser.maxHead;
+    this.current = options.shared.threadWord(options.slot, T.CURRENT);
     this.keepAliveLines = `Connection: keep-alive\r\nKeep-Alive: timeout=${config.keepalive}\r\n\r\n`;
   }
 
-  /** Serves a connection that the driver gave out. */
-  handle(fd: number, generation: number): void {
+  /** Serves a connection that the driver gave out. queued: its request has waited for a thread or a lane. */
+  handle(fd: number, generation: number, queued: boolean): void {
     let conn = this.connections.get(fd);
     if (conn === undefined || conn.generation !== generation) {
       conn = new Connection(this, fd, generation);
       this.connections.set(fd, conn);
     }
+    conn.queuedMs = queued ? Math.max(0, (native.clock() - this.o.table.began(fd)) | 0) : -1;
     this.receive(conn);
+    conn.queuedMs = -1;
   }
 
   /** Goes on with a connection: with its early bytes, or with what came while this thread had it. See again(). */
@@ -72,6 +76,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     const { parser } = this;
     while (parser.inputSize < early.length) parser.grow(0);
     early.copy(parser.memory, parser.inputAt);
+    native.headNote(conn.fd, early, 0, early.length);
     this.process(conn, early.length, 0, early);
   }
 
@@ -83,10 +88,15 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     if ((facts & HAS_HEAD) !== 0) {
       while (parser.inputSize - 4096 < native.headLength(fd)) parser.grow(0);
       have = native.headTake(fd, parser.memory, parser.inputAt, parser.inputSize);
-      o.table.setFacts(fd, facts & ~HAS_HEAD);
+      o.table.setFacts(fd, facts & ~(HAS_HEAD | WHOLE));
+      // It has waited for a lane; what may have come behind it is looked for afterwards.
+      if ((facts & WHOLE) !== 0) {
+        conn.full = true;
+        if (have > 0) return this.process(conn, have, 0, null);
+      }
     }
     const room = parser.inputSize - have;
-    const n = native.recv(fd, parser.memory, parser.inputAt + have, room);
+    const n = native.recvHead(fd, parser.memory, parser.inputAt, have, room);
     if (n > 0) {
       conn.full = n === room;
       if (conn.hasSocket) conn.socket.bytesRead += n;
@@ -118,6 +128,12 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       this.refused(conn, status, result === FAILED ? parser.reason : 'Request head too long');
       return;
     }
+    const lane = this.lanes.judge(conn, parser.method, parser.url, this.clock[0]);
+    if (lane !== RUN) {
+      parser.end(message);
+      this.holdOff(conn, lane, length);
+      return;
+    }
     const complete = result === MESSAGE_DONE;
     conn.startBody(message, complete);
     if (complete) {
@@ -146,6 +162,26 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     this.release(conn, first ? this.headDeadline() : table.deadline(fd));
   }
 
+  /** A request that must not run now: it waits for a lane, or is refused. */
+  private holdOff(conn: Connection, lane: number, length: number): void {
+    const { parser, o } = this;
+    const { table } = o;
+    const { fd } = conn;
+    if (lane === WAIT && native.headPut(fd, parser.memory, parser.inputAt, length) >= 0) {
+      table.setFacts(fd, table.facts(fd) | HAS_HEAD | WHOLE);
+      const ms = this.clientMs();
+      table.setLimit(fd, ms > 0 ? (this.clock[0] + ms) | 0 || 1 : 0);
+      table.enqueue(fd, this.clock[0]);
+      this.lanes.put(fd, conn.generation);
+      return;
+    }
+    conn.method = parser.method;
+    conn.url = parser.url;
+    conn.rawHeaders = parser.headers;
+    conn.versionMinor = parser.versionMinor;
+    this.answer(conn, 503, lane === FENCED ? 'This route has ended too many threads' : 'Too many requests wait');
+  }
+
   private handleRequest(conn: Connection, complete: boolean): void {
     const { parser, o, control } = this;
     conn.begin(parser, this.clock[0]);
@@ -160,15 +196,24 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       this.refused(conn, 417, 'Unknown expectation');
       return;
     }
+    // Nobody waits for what would be made here.
+    if (conn.queuedMs >= 0 && hasLeft(this, conn)) {
+      this.drop(conn, disconnected(0));
+      return;
+    }
     if (expectation !== '' && !complete) this.sendContinue(conn);
     this.latest = conn;
     conn.inHandler = true;
+    this.control[this.current] = conn.fd + 1;
+    this.lanes.begin(conn);
     try {
       if (o.app.kind === 'fetch') this.callFetch(conn, complete, o.app);
       else this.callNode(conn, complete, o.app);
     } catch (error) {
       this.failed(conn, error);
     }
+    this.lanes.returned(conn);
+    this.control[this.current] = 0;
     conn.inHandler = false;
     if (this.deferred !== null) this.runDeferred(conn);
     if (conn.responded) {
@@ -176,6 +221,19 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       conn.settle();
       this.inTurn = false;
     }
+  }
+
+  /** For how long the client will wait, as it says itself, ms; 0 = not said. */
+  protected clientMs(): number {
+    const name = this.o.config.deadlineHeader;
+    if (name === '') return 0;
+    const { headers } = this.parser;
+    for (let i = 0; i < headers.length; i += 2) {
+      if (headers[i].length !== name.length || headers[i].toLowerCase() !== name) continue;
+      const ms = Number(headers[i + 1]);
+      return ms > 0 && ms < 0x3fffffff ? Math.ceil(ms) : 0;
+    }
+    return 0;
   }
 
   private callNode(conn: Connection, complete: boolean, app: NodeApp): void {
@@ -225,6 +283,16 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     else this.answer(conn, status);
   }
 
+  /** The request in hand is past its deadline, and nothing has been sent: its handler is told to stop, the client gets 504. */
+  expire(conn: Connection, now: number): void {
+    const seconds = ((now - conn.began) | 0) / 1000;
+    this.o.log.error(
+      `Request timed out after ${seconds.toFixed(1)} s: ${conn.method} ${conn.url} ` +
+        `(id ${this.o.table.requestId(conn.fd)}, thread ${this.o.slot})`,
+    );
+    this.answer(conn, 504, '', '', timedOut());
+  }
+
   /** Answers a request that is not handled, or no longer. */
   refused(conn: Connection, status: number, reason: string, extra = ''): void {
     this.o.log.debug(`Refused a request: ${status} ${reason}`);
@@ -240,10 +308,10 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     this.answer(conn, status, reason, extra);
   }
 
-  private answer(conn: Connection, status: number, detail = '', extra = ''): void {
+  private answer(conn: Connection, status: number, detail = '', extra = '', reason = disconnected(0)): void {
     if (conn.active) this.endRequest(conn, status);
     else this.o.accessLog?.write(accessLine(conn, status));
-    conn.part(disconnected(0));
+    conn.part(reason);
     conn.refuse(status, detail, extra);
   }
 
@@ -343,6 +411,10 @@ function worthParsing(memory: Buffer, at: number, old: number, length: number): 
   if (length <= SHORT_HEAD || Math.clz32(old) !== Math.clz32(length)) return true;
   const newline = memory.indexOf(10, at + old);
   return newline >= 0 && newline < at + length;
+}
+
+function timedOut(): Error {
+  return new DOMException('The request is past its deadline', 'TimeoutError');
 }
 
 /** The Expect field in lower case, '' without one. */

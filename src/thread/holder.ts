@@ -15,6 +15,7 @@ import type { Driver } from '../shared/driver.js';
 import { C, type Shared, T } from '../shared/memory.js';
 import { type ConnTable, IN_HAND, OWNER_FREE, OWNER_THREAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
 import { accessLine } from './access-log.js';
+import { Lanes } from './lanes.js';
 
 export interface HandlerOptions {
   slot: number;
@@ -30,6 +31,8 @@ export interface HandlerOptions {
   accessLog: AccessLog | null;
   /** A connection has more to be done, in a turn of its own: see resume(). */
   again(conn: Connection): void;
+  /** A heavy request begins: others take over the watch. */
+  yieldWatch(): void;
   /** A request ended. */
   ended(): void;
   /** Main asked to hear when the connection has been handled. */
@@ -43,6 +46,9 @@ export abstract class Holder {
   readonly connections = new Map<number, Connection>();
   /** Requests in hand. */
   readonly active = new Set<Connection>();
+  readonly lanes: Lanes;
+  /** A handler has answered before it returned: its 'close' needs no tick of its own. */
+  protected inTurn = false;
   /** The thread is in a turn: more requests are at hand, and short responses may leave together (native outbox). */
   holding = false;
   /** Responses in the outbox, at most. */
@@ -53,6 +59,7 @@ export abstract class Holder {
   private readonly inflight: number;
   private readonly served: number;
   private readonly headMs: number;
+  private readonly requestMs: number;
 
   constructor(options: HandlerOptions) {
     this.o = options;
@@ -63,22 +70,41 @@ export abstract class Holder {
     this.served = shared.threadWord(slot, T.SERVED);
     this.clock = shared.control.subarray(shared.threadWord(slot, T.CLOCK), shared.threadWord(slot, T.CLOCK) + 2);
     this.keepAliveMs = options.keepAlive ? config.keepalive * 1000 : 0;
+    this.requestMs = config.timeout * 1000;
+    this.lanes = new Lanes({
+      slot,
+      shared,
+      table: options.table,
+      maxQueue: config.maxQueue,
+      yieldAll: () => {
+        this.flushHeld();
+        options.yieldWatch();
+      },
+    });
     this.headMs = config.headerTimeout > 0 ? config.headerTimeout * 1000 : 0x3fffffff;
   }
 
   // --- requests ---
 
   protected beginRequest(conn: Connection): void {
-    const { table } = this.o;
-    table.setFacts(conn.fd, table.facts(conn.fd) | IN_HAND);
+    const now = this.clock[0];
+    let ms = this.requestMs;
+    const client = this.clientMs();
+    if (client > 0 && (ms === 0 || client < ms)) ms = client;
+    conn.limit = ms > 0 ? (now + ms) | 0 || 1 : 0;
+    this.o.table.beginRequest(conn.fd, now, conn.limit, conn.route);
     this.control[this.begun]++;
     this.control[this.inflight]++;
     this.active.add(conn);
   }
 
+  /** For how long the client will wait, as its request says, ms; 0 = not said. */
+  protected abstract clientMs(): number;
+
   protected endRequest(conn: Connection, status: number): void {
     if (!this.active.delete(conn)) return;
     conn.active = false;
+    this.lanes.end(conn, conn.inHandler || this.inTurn, (this.clock[0] - conn.began) | 0);
     this.control[this.inflight]--;
     this.control[this.served]++;
     this.o.accessLog?.write(accessLine(conn, status));
@@ -153,6 +179,10 @@ export abstract class Holder {
     if (this.connections.get(conn.fd) === conn) this.connections.delete(conn.fd);
     table.close(conn.fd);
     if (table.notice >= 0) this.o.notice(conn.fd, conn.generation, table.notice, false);
+  }
+
+  limited(conn: Connection): void {
+    this.o.table.setLimit(conn.fd, conn.limit);
   }
 
   /** This thread owns the connection. */

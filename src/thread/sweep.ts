@@ -2,9 +2,11 @@
  * The sweep: once in a while a thread looks through the connections whose objects it keeps, ends what waits for too long,
  * notices clients that have left while their handlers wait, and forgets connections that idle or that others serve.
  */
+
+import { INTERIM } from '../answers.js';
 import type { Connection } from '../http/connection.js';
 import { disconnected } from '../http/message.js';
-import { EAGAIN, native } from '../native/binding.js';
+import { CLIENT_ENDED, CLIENT_GONE, native } from '../native/binding.js';
 import type { Handler } from './handle.js';
 
 /** A lingering close ends when the client has been silent for so long, and at the latest after the second, ms. */
@@ -30,7 +32,6 @@ export function sweep(handler: Handler): boolean {
 function lookAt(handler: Handler, conn: Connection, now: number): void {
   const { config, log, table } = handler.o;
   const bodyMs = config.bodyTimeout * 1000;
-  const requestMs = config.timeout * 1000;
   const quiet = (now - conn.touched) | 0;
   if (conn.waiting || conn.responded) {
     // The client's turn: it sends no body or takes no response. A body that its handler does not read on is no better.
@@ -40,12 +41,22 @@ function lookAt(handler: Handler, conn: Connection, now: number): void {
     else handler.abandon(conn, 408);
     return;
   }
-  const bytes = native.peek(conn.fd);
-  if (bytes === 0 || (bytes < 0 && bytes !== EAGAIN)) {
-    // As node:http, which takes the end of what the client sends for its leaving.
-    handler.drop(conn, disconnected(bytes));
-  } else if (requestMs > 0 && !table.wasSent(conn.fd) && quiet > requestMs) {
-    log.error(`Request timed out after ${config.timeout} s: ${conn.method} ${conn.url}`);
-    handler.abandon(conn, 500);
+  if (hasLeft(handler, conn)) handler.drop(conn, disconnected(0));
+  else if (conn.limit !== 0 && !table.wasSent(conn.fd) && ((now - conn.limit) | 0) >= 0) handler.expire(conn, now);
+}
+
+/**
+ * The client has left. The end of its stream alone says nothing: it may have ended only its side (RFC 9112, 9.6). An interim
+ * response, which any HTTP/1.1 client must accept, makes the kernel of one that has left answer with a reset.
+ */
+export function hasLeft(handler: Handler, conn: Connection): boolean {
+  const { table } = handler.o;
+  const { fd } = conn;
+  let state = native.hangup(fd);
+  if (state === CLIENT_ENDED && !conn.peerEnded && conn.versionMinor === 1 && !table.wasSent(fd)) {
+    conn.peerEnded = true;
+    native.sendString(fd, INTERIM, 0);
+    state = native.hangup(fd);
   }
+  return state === CLIENT_GONE || state < 0;
 }

@@ -10,7 +10,7 @@
  *     STOPPED, SLOW --a thread begins to work and wakes main--> TICKING --no work for a while-+ nothing in hand--> STOPPED
  *                                                                                      + requests wait--> SLOW
  */
-import { native } from '../native/binding.js';
+import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import { ABSENT, ACTIVE, C, type Shared, T } from '../shared/memory.js';
 
@@ -29,14 +29,20 @@ const SLOWEST_TICK_MS = 25;
 /** For how long a response may wait for others to leave with it, microseconds, and how many may leave together. */
 const HOLD_US = 300;
 const HOLD_MOST = 16;
+/** From when on a request counts as heavy although its route was not known to be, microseconds. */
+const LATE_US = 4000;
+/** From when on its route is taken for heavy, microseconds (shared/routes.ts). */
+const HEAVY_US = 10_000;
 /** Work between two looks, of any thread, that makes a slow supervisor quick again, microseconds. */
 const STIR_US = 1000;
 
 export interface SupervisorOptions {
   shared: Shared;
   pool: ThreadPool;
-  /** Called at each look; all: every thread is held up. */
-  onTick(all: boolean): void;
+  /** Called at each look; allBusy: no thread has been free since the last one; allStuck: none has begun a request either. */
+  onTick(allBusy: boolean, allStuck: boolean): void;
+  /** A request of the slot's thread is heavy, which was not known of its route. */
+  onHeavy(slot: number, us: number): void;
 }
 
 export class Supervisor {
@@ -47,6 +53,9 @@ export class Supervisor {
   private readonly cpu: Float64Array;
   /** For how long a thread neither waited nor began a request, microseconds. */
   private readonly still: Float64Array;
+  /** For how long a thread's event loop has not turned, microseconds, and how often it had. */
+  private readonly unturned: Float64Array;
+  private readonly turns: Float64Array;
   /** Looks for which a thread still counts as held up. */
   private readonly heldUp: Int32Array;
   private timer: NodeJS.Timeout | null = null;
@@ -64,6 +73,8 @@ export class Supervisor {
     this.idle = new Float64Array(n);
     this.cpu = new Float64Array(n);
     this.still = new Float64Array(n);
+    this.unturned = new Float64Array(n);
+    this.turns = new Float64Array(n);
     this.heldUp = new Int32Array(n);
     Atomics.store(this.shared.control, C.WANTED, 1);
   }
@@ -75,6 +86,23 @@ export class Supervisor {
     this.look(0);
     this.at = performance.now();
     this.setPeriod(TICK_MS);
+  }
+
+  /** For how long the event loop of a slot's thread has not turned, ms. */
+  stuckMs(slot: number): number {
+    return this.unturned[slot] / 1000;
+  }
+
+  /** Starts if a thread works that did not say so, in a timer for example: called now and then. */
+  glance(): void {
+    if (this.timer !== null) return;
+    for (let slot = 1; slot <= this.shared.threads; slot++) {
+      const idle = native.loopIdle(slot);
+      if (idle < 0) continue;
+      const before = this.idle[slot];
+      this.idle[slot] = idle;
+      if (idle === before) return this.start();
+    }
   }
 
   private setPeriod(ms: number): void {
@@ -128,6 +156,8 @@ export class Supervisor {
     let held = 0;
     let heldActive = 0;
     let stuck = 0;
+    let busy = 0;
+    let heavy = 0;
     let any = false;
     const { pool } = this.o;
     for (let slot = 1; slot <= threads; slot++) {
@@ -137,9 +167,11 @@ export class Supervisor {
       const idle = native.loopIdle(slot);
       if (idle < 0 || control[shared.threadWord(slot, T.STATE)] === ABSENT) {
         // Died, and its replacement is not there yet: no work, and no room for any.
-        this.idle[slot] = this.cpu[slot] = this.still[slot] = this.heldUp[slot] = 0;
+        this.idle[slot] = this.cpu[slot] = this.still[slot] = this.unturned[slot] = this.heldUp[slot] = 0;
+        for (const word of [T.HEAVY, T.LATE, T.HOLD]) control[shared.threadWord(slot, word)] = 0;
         pool.stuck[slot] = true;
         stuck++;
+        busy++;
         continue;
       }
       const idled = idle - this.idle[slot];
@@ -150,10 +182,17 @@ export class Supervisor {
       const cpu = native.loopCpu(slot);
       const cpuUs = elapsedUs > 0 ? cpu - this.cpu[slot] : 0;
       this.cpu[slot] = cpu;
-      this.still[slot] = isBusy && requests === 0 ? this.still[slot] + elapsedUs : 0;
+      const before = this.still[slot];
+      this.still[slot] = isBusy && requests === 0 ? before + elapsedUs : 0;
+      if (before <= HEAVY_US && this.still[slot] > HEAVY_US) this.o.onHeavy(slot, this.still[slot]);
       const works = isBusy && cpuUs > HELD_UP_US * Math.max(1, requests);
       if (works || this.still[slot] > BLOCKED_US) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
+      const turns = native.loopTurns(slot);
+      this.unturned[slot] = isBusy && turns === this.turns[slot] ? this.unturned[slot] + elapsedUs : 0;
+      this.turns[slot] = turns;
+      if (isBusy) busy++;
+      heavy += this.late(slot);
       pool.stuck[slot] = isBusy && requests === 0;
       if (pool.stuck[slot]) {
         stuck++;
@@ -172,7 +211,25 @@ export class Supervisor {
     Atomics.store(control, C.WANTED, Math.min(threads, held + 1));
     // Nobody watches, or all who could are held up: one more thread comes and looks.
     if (active < threads && (heldActive === active || Atomics.load(control, C.LEADER) === 0)) pool.wakeParked();
-    this.o.onTick(stuck === threads);
+    // Requests wait although there is a thread for them: who became free did not see them.
+    if (control[C.QUEUED] > 0 && !pool.wakeParked(heavy >= control[C.LANES]) && heavy < control[C.LANES])
+      pool.wakeLeader();
+    this.o.onTick(busy === threads, stuck === threads);
     return any;
+  }
+
+  /** Counts and marks a thread whose request has turned out heavy; returns 1 if it is in a lane. */
+  private late(slot: number): number {
+    const { shared } = this;
+    const { control } = shared;
+    const heavy = control[shared.threadWord(slot, T.HEAVY)];
+    const word = shared.threadWord(slot, T.LATE);
+    const late = heavy === 0 && this.still[slot] > LATE_US && control[shared.threadWord(slot, T.INFLIGHT)] > 0 ? 1 : 0;
+    if (late !== control[word]) {
+      Atomics.store(control, word, late);
+      // For the scheduler: light threads first. Where it is not allowed nothing is lost but that.
+      native.setPolicy(control[shared.threadWord(slot, T.TID)], late === 1 ? SCHED_BATCH : SCHED_OTHER);
+    }
+    return heavy + late > 0 ? 1 : 0;
   }
 }

@@ -5,6 +5,8 @@ export class TConn implements Queued {
   readonly fd: number;
   /** Tells it from earlier connections on the same fd number. */
   readonly generation: number;
+  /** The client has ended its side and was asked by an interim response whether it is still there. */
+  asked = false;
   queueSlot = -1;
   queueTick = 0;
   queuePrev: Queued | null = null;

@@ -21,11 +21,14 @@ import { defaultSelector } from '../selector/epoll.js';
 import { EVENT_READ, type Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
 import { allocate, C, Shared } from '../shared/memory.js';
-import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, SERVED_ONE } from '../shared/tconn.js';
+import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
 import { Worker } from './base.js';
+import { Guard } from './guard.js';
 import { KeepaliveQueue } from './keepalive-queue.js';
+import { Lingerer } from './lingerer.js';
 import { Supervisor } from './supervisor.js';
 import { TConn } from './tconn.js';
+import { WaitQueue } from './wait-queue.js';
 import { startWatchdog } from './watchdog.js';
 
 /** Connections accepted in one go before the event loop gets its turn. */
@@ -38,7 +41,8 @@ const BUSY_MS = 500;
 const EMFILE_REST_MS = 250;
 
 const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
-const THREAD_DIED = 'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
+/** While no thread is free, new connections are left to the siblings for so long, ms; then they are taken all the same. */
+const SIBLINGS_MS = 10;
 
 type Listener = { fd: number; index: number };
 
@@ -51,6 +55,12 @@ export class ThreadWorker extends Worker {
   private readonly driver: Driver;
   private readonly pool: ThreadPool;
   private readonly supervisor: Supervisor | null;
+  private readonly lingerer: Lingerer;
+  private readonly waiting: WaitQueue;
+  private readonly guard: Guard;
+  /** No thread was free at the last look. */
+  private allBusy = false;
+  private siblingsAt = 0;
   private readonly acceptPoll: number;
   private readonly maxRequests: number;
   /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
@@ -85,14 +95,26 @@ export class ThreadWorker extends Worker {
       shared: this.shared,
       table: this.table,
       config,
-      concurrency: sync ? 1 : 0,
+      concurrency: sync ? 1 : config.threadConcurrency,
       keepAlive: !sync && config.keepalive > 0,
-      onLost: (slot, error) => this.threadLost(slot, error),
+      onLost: (slot, error) => this.guard.lost(slot, error),
     });
     // In the sync class main is the thread: there is nothing to watch over.
     this.supervisor = sync
       ? null
-      : new Supervisor({ shared: this.shared, pool: this.pool, onTick: (all) => this.onTick(all) });
+      : new Supervisor({
+          shared: this.shared,
+          pool: this.pool,
+          onTick: (allBusy, allStuck) => this.onTick(allBusy, allStuck),
+          onHeavy: (slot, us) => this.guard.learn(slot, us),
+        });
+    Atomics.store(this.shared.control, C.LANES, Math.max(1, threads - config.reserveThreads));
+    const { shared, table, driver, conns, pool, log } = this;
+    const lingerer = new Lingerer(table, (conn) => this.forget(conn));
+    this.lingerer = lingerer;
+    this.waiting = new WaitQueue({ shared, table, conns, config, pool, lingerer, log, answer: () => null });
+    const enqueue = (conn: TConn) => void this.enqueueReq(conn);
+    this.guard = new Guard({ shared, table, conns, config, pool, driver, lingerer, log, enqueue });
     if (sync) {
       Atomics.store(this.shared.control, C.SUPERVISING, 1);
       startWatchdog((config.gracefulTimeout + 1) * 1000);
@@ -153,7 +175,7 @@ export class ThreadWorker extends Worker {
         native.close(fd);
         continue;
       }
-      this.enqueueReq(this.makeConn(fd, listener.index));
+      this.admit(this.makeConn(fd, listener.index));
     }
   }
 
@@ -180,6 +202,24 @@ export class ThreadWorker extends Worker {
     return this.pool.submit(conn);
   }
 
+  /** A new connection. While no thread is free it goes to the selector, so that it only waits once something has come. */
+  private admit(conn: TConn): void {
+    const { table } = this;
+    const { fd, generation } = conn;
+    if (!this.allBusy) {
+      this.enqueueReq(conn);
+      return;
+    }
+    table.setFacts(fd, table.facts(fd) | REGISTERED);
+    table.handOver(fd, false);
+    if (this.driver.register(fd, generation) < 0 && table.seize(fd, generation)) this.lingerer.end(conn, '');
+  }
+
+  private forget(conn: TConn): void {
+    if (this.conns.get(conn.fd) === conn) this.conns.delete(conn.fd);
+    this.queue.remove(conn);
+  }
+
   /** Accepts or not, as all that speaks against it says. */
   private updateAccepting(): void {
     const want = this.alive && !this.atLimit && !this.saturated && !this.resting;
@@ -200,15 +240,26 @@ export class ThreadWorker extends Worker {
     return false;
   }
 
-  private onTick(allHeldUp: boolean): void {
+  private onTick(allBusy: boolean, allStuck: boolean): void {
     this.pool.flushOverflow();
-    // Siblings take what this process has no thread for; alone, the kernel's queue is as good as ours.
-    const saturated = allHeldUp && this.boot.config.workers > 1;
+    this.allBusy = allBusy;
+    this.waiting.tick(allBusy);
+    this.guard.check((slot) => (this.supervisor as Supervisor).stuckMs(slot));
+    this.leaveToSiblings(allStuck && this.boot.config.workers > 1);
+    this.checkMaxRequests();
+  }
+
+  /** Siblings that have a thread free take new connections at once; those that nobody took come in after a moment. */
+  private leaveToSiblings(saturated: boolean): void {
+    const now = performance.now();
     if (saturated !== this.saturated) {
       this.saturated = saturated;
+      this.siblingsAt = now;
       this.updateAccepting();
+    } else if (saturated && this.alive && !this.atLimit && !this.resting && now - this.siblingsAt >= SIBLINGS_MS) {
+      this.siblingsAt = now;
+      this.onListenerReadable();
     }
-    this.checkMaxRequests();
   }
 
   private checkMaxRequests(): void {
@@ -226,6 +277,7 @@ export class ThreadWorker extends Worker {
     const now = performance.now();
     const clock = native.clock();
     this.pool.flushOverflow();
+    this.supervisor?.glance();
     this.checkMaxRequests();
     for (const conn of this.queue.due(now)) {
       const { fd, generation } = conn;
@@ -258,25 +310,6 @@ export class ThreadWorker extends Worker {
     return true;
   }
 
-  // --- threads ---
-
-  /** A thread died: its clients are answered or dropped, events that it had taken are asked for again. */
-  private threadLost(slot: number, error: unknown): void {
-    this.log.error(`Thread ${slot} ended unexpectedly; starting another`, error);
-    const { table } = this;
-    for (const [fd, conn] of this.conns) {
-      if (table.generation(fd) !== conn.generation) continue;
-      if (table.inherit(fd, slot)) {
-        if (table.owesAnswer(fd)) native.sendString(fd, THREAD_DIED, 0);
-        native.shutdown(fd, 1);
-        table.close(fd);
-      } else if (table.owner(fd) === OWNER_IDLE && this.driver.rearm(fd, conn.generation) < 0) {
-        // Not in the selector yet: the thread may have taken it out of main's ring and no further.
-        if (table.seize(fd, conn.generation)) this.enqueueReq(conn);
-      }
-    }
-  }
-
   // --- the end ---
 
   override async stopGracefully(): Promise<void> {
@@ -299,6 +332,7 @@ export class ThreadWorker extends Worker {
     if (this.murderer) clearInterval(this.murderer);
     await this.pool.stop(Math.max(100, Math.min(1000, end - performance.now())));
     this.supervisor?.stop();
+    this.lingerer.stop();
   }
 }
 

@@ -149,7 +149,7 @@ describe('arbiter', { concurrency: 2, timeout: 60_000 }, () => {
   });
 
   it('kills a worker that stopped (SIGSTOP) and starts another', async () => {
-    const one = arbiter({ timeout: 1 });
+    const one = arbiter({ workerClass: 'sync', timeout: 1 });
     const { pid } = await ask((await one.addresses())[0]);
     process.kill(pid, 'SIGSTOP');
     await one.waitFor(`WORKER TIMEOUT (pid:${pid})`);
@@ -159,8 +159,8 @@ describe('arbiter', { concurrency: 2, timeout: 60_000 }, () => {
   });
 
   it('kills a worker that does not notify, or notifies but never boots', async () => {
-    const silent = arbiter({ timeout: 0.5 }, 'silent');
-    const unbooted = arbiter({ timeout: 0.5 }, 'unbooted');
+    const silent = arbiter({ workerClass: 'sync', timeout: 0.5 }, 'silent');
+    const unbooted = arbiter({ workerClass: 'sync', timeout: 0.5 }, 'unbooted');
     await silent.waitFor('WORKER TIMEOUT');
     await unbooted.waitFor(/WORKER TIMEOUT \(pid:\d+\): it did not finish booting/);
     for (const one of [silent, unbooted]) {
@@ -173,7 +173,7 @@ describe('arbiter', { concurrency: 2, timeout: 60_000 }, () => {
     const one = arbiter({ timeout: 0 }, 'silent');
     await ask((await one.addresses())[0]);
     // Another arbiter is the clock: when it has killed its silent worker twice, this one had every occasion.
-    const clock = arbiter({ timeout: 0.1 }, 'silent');
+    const clock = arbiter({ workerClass: 'sync', timeout: 0.1 }, 'silent');
     await clock.waitFor(/(WORKER TIMEOUT[\s\S]*){2}/);
     assert.equal(one.spawned.length, 1);
     for (const each of [one, clock]) {
@@ -183,7 +183,7 @@ describe('arbiter', { concurrency: 2, timeout: 60_000 }, () => {
   });
 
   it('does not blame workers for the time it was stopped itself', async () => {
-    const one = arbiter({ timeout: 1, workers: 2 });
+    const one = arbiter({ workerClass: 'sync', timeout: 1, workers: 2 });
     await ask((await one.addresses())[0]);
     const pids = await one.waitForWorkers(2);
     // Ctrl-Z stops the whole group.

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 
 /** Anyone may import these. */
-const COMMON = ['errors', 'log', 'log-file', 'messages', 'version', 'config'];
+const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', 'version', 'config'];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
@@ -26,6 +26,8 @@ const LAYERS: Record<string, string[]> = {
   shared: ['native'],
   selector: ['native'],
   native: [],
+  answers: [],
+  request: [],
   config: [],
   errors: [],
   log: [],
@@ -35,6 +37,8 @@ const LAYERS: Record<string, string[]> = {
 };
 /** The lowest layers do without most of what is common. */
 const NARROW: Record<string, string[]> = {
+  answers: [],
+  request: ['errors'],
   native: ['errors'],
   errors: [],
   version: [],

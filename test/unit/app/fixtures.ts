@@ -82,6 +82,10 @@ export class FakeExchange implements FetchExchange {
     return this.#req as IncomingMessage;
   }
 
+  controlOf(): null {
+    return null;
+  }
+
   onAbort(fn: (reason: Error) => void): void {
     this.abortListeners++;
     this.#abort.push(fn);

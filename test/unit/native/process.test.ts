@@ -180,7 +180,17 @@ runInBoth('other calls', import.meta.url, {
     junk.push('', 'text', {}, [], () => true, Symbol('s'), 5n, -1, -0x80000000, new Uint8Array(4), new Int32Array(4));
     junk.push(new DataView(new ArrayBuffer(4)), new ArrayBuffer(4), new Proxy({}, {}), new Date());
     const addon = native as unknown as Record<string, (...args: unknown[]) => unknown>;
-    const skip = new Set(['errnoName', 'epollCreate', 'eventfd', 'clock', 'gettid', 'maxFds', 'setThreadName']);
+    const skip = new Set([
+      'errnoName',
+      'epollCreate',
+      'eventfd',
+      'clock',
+      'gettid',
+      'maxFds',
+      'threadCpu',
+      'stretchCpu',
+      'setThreadName',
+    ]);
     let seed = 12345;
     const random = (n: number) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 1) % n;
     for (const name of Object.keys(addon)) {

@@ -39,7 +39,7 @@ describe('Shared', () => {
     const shared = new Shared(memory);
     assert.equal(shared.threads, 3);
     assert.equal(shared.conns.length, 100 * CONN_WORDS);
-    assert.equal(shared.rings.length, 4 * RING_ENTRIES * 2);
+    assert.equal(shared.rings.length, 2 * 4 * RING_ENTRIES * 2);
     const places: number[] = Object.values(C);
     for (let slot = 0; slot <= 3; slot++) {
       for (const word of Object.values(T)) places.push(shared.threadWord(slot, word));

@@ -1,0 +1,3 @@
+export async function stackOf(_id: number, _ms: number): Promise<string | null> {
+  return null;
+}

@@ -1,0 +1,193 @@
+/**
+ * Lanes: heavy requests never take the last threads (design, idea 10). After its head was parsed a request is judged by what
+ * its route has cost so far: a light one runs at once; a heavy one runs if this thread is in a lane or may enter one, otherwise
+ * it is put back, bytes and all, into this thread's ring of waiting heavy requests, for whichever thread is free for it first.
+ * A thread is in a lane while it has heavy requests in hand: one that only awaits may take more of them.
+ *
+ * It also measures what requests cost. The CPU clock is a system call, so it is read for routes that are unknown, uncertain
+ * or heavy, and for one in many of the light ones (shared/routes.ts decides); those that are not measured are only watched
+ * with the coarse clock that recv and send bring up to date anyway.
+ */
+import type { Connection } from '../http/connection.js';
+import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
+import { C, PARKED, type Shared, T } from '../shared/memory.js';
+import { ReadyRing } from '../shared/ready-ring.js';
+import { Routes } from '../shared/routes.js';
+import type { ConnTable } from '../shared/tconn.js';
+
+/** What becomes of a request. */
+export const RUN = 0;
+export const WAIT = 1;
+export const FENCED = 2;
+export const FULL = 3;
+
+/** A light request that took so long by the coarse clock is looked at again, ms: three ticks of the slowest kernel clock. */
+const SUSPECT_MS = 30;
+
+export interface LaneOptions {
+  slot: number;
+  shared: Shared;
+  table: ConnTable;
+  /** --max-queue, 0 = no limit. */
+  maxQueue: number;
+  /** A heavy request begins: others must not wait for what this thread holds. */
+  yieldAll(): void;
+}
+
+export class Lanes {
+  readonly routes: Routes;
+  private readonly o: LaneOptions;
+  private readonly control: Int32Array;
+  private readonly mine: number;
+  private readonly rings: ReadyRing[] = [];
+  private readonly ring: ReadyRing;
+  private marked = false;
+  /** take() holds a lane for the connection that is handled now. */
+  private reserved = false;
+  /** Of the connection that take() returned. */
+  generation = 0;
+
+  constructor(options: LaneOptions) {
+    const { shared, slot } = options;
+    this.o = options;
+    this.control = shared.control;
+    this.mine = shared.threadWord(slot, T.HEAVY);
+    this.routes = new Routes(shared.memory.routes);
+    for (let i = 1; i <= shared.threads; i++) this.rings.push(new ReadyRing(shared, i, true));
+    this.ring = this.rings[slot - 1];
+  }
+
+  /** Decides on a request whose head was parsed. RUN: it has its lane if it needs one. */
+  judge(conn: Connection, method: string, url: string, now: number): number {
+    const { routes } = this;
+    const route = routes.find(method, url);
+    conn.route = route;
+    if (routes.fenced(route, now) > 0) return FENCED;
+    conn.measured = routes.mustMeasure(route);
+    conn.cpu = conn.cpuAt = 0;
+    if (!conn.measured || !routes.heavy(route)) return RUN;
+    if (this.reserved || this.enter()) {
+      this.reserved = false;
+      conn.heavy = true;
+      return RUN;
+    }
+    const { maxQueue } = this.o;
+    if (maxQueue > 0 && this.control[C.QUEUED] >= maxQueue) return FULL;
+    return this.ring.room > 0 ? WAIT : FULL;
+  }
+
+  /** Threads that are in a lane. */
+  private taken(): number {
+    const { control } = this;
+    const { shared } = this.o;
+    let n = 0;
+    for (let slot = 1; slot <= shared.threads; slot++) {
+      if (control[shared.threadWord(slot, T.HEAVY)] + control[shared.threadWord(slot, T.LATE)] > 0) n++;
+    }
+    return n;
+  }
+
+  /** Counts a heavy request: first counted, then checked, so that two threads never both take the last lane. */
+  private enter(): boolean {
+    const { control, mine } = this;
+    if (Atomics.add(control, mine, 1) > 0 || this.taken() <= control[C.LANES]) return true;
+    Atomics.sub(control, mine, 1);
+    return false;
+  }
+
+  /** The connection was put back and is QUEUED. */
+  put(fd: number, generation: number): void {
+    const { control } = this;
+    const { shared } = this.o;
+    this.ring.put(fd, generation);
+    // One that is in a lane and only awaits has time for it.
+    for (let slot = 1; slot <= shared.threads; slot++) {
+      if (control[shared.threadWord(slot, T.HEAVY)] === 0) continue;
+      if (Atomics.load(control, shared.threadWord(slot, T.STATE)) !== PARKED) continue;
+      native.eventfdWrite(shared.memory.threadWake[slot]);
+      return;
+    }
+  }
+
+  /** A waiting heavy request, if there is one and a lane for it: its fd, now owned (generation in `generation`), or -1. */
+  take(): number {
+    if (this.control[C.QUEUED] === 0 || this.rings.every((ring) => ring.empty) || !this.enter()) return -1;
+    const fd = this.oldest();
+    // Kept for it until judge() has seen what it is: done() gives back what was not used.
+    if (fd >= 0) this.reserved = true;
+    else Atomics.sub(this.control, this.mine, 1);
+    return fd;
+  }
+
+  /** What take() gave out has been handled, or runs. */
+  done(): void {
+    if (!this.reserved) return;
+    this.reserved = false;
+    Atomics.sub(this.control, this.mine, 1);
+  }
+
+  private oldest(): number {
+    const { table, slot } = this.o;
+    for (;;) {
+      let oldest: ReadyRing | null = null;
+      let began = 0;
+      for (const ring of this.rings) {
+        const fd = ring.peek();
+        if (fd < 0) continue;
+        const at = table.began(fd);
+        if (oldest !== null && ((at - began) | 0) >= 0) continue;
+        oldest = ring;
+        began = at;
+      }
+      if (oldest === null) return -1;
+      const fd = oldest.take();
+      if (fd < 0) continue;
+      this.generation = oldest.generation;
+      if (table.dequeue(fd, oldest.generation, slot)) return fd;
+    }
+  }
+
+  // --- what a request costs ---
+
+  /** The handler is about to be called. */
+  begin(conn: Connection): void {
+    if (!conn.measured) return;
+    conn.cpu = 0;
+    if (conn.heavy) {
+      this.o.yieldAll();
+      this.mark(true);
+    }
+    conn.cpuAt = native.threadCpu();
+  }
+
+  /** The handler has returned; what follows is done in callbacks. */
+  returned(conn: Connection): void {
+    this.stop(conn);
+    if (this.marked) this.mark(false);
+  }
+
+  private stop(conn: Connection): void {
+    if (conn.cpuAt === 0) return;
+    conn.cpu += native.threadCpu() - conn.cpuAt;
+    conn.cpuAt = 0;
+  }
+
+  /** The request is over. `sync`: it ended before its handler returned, or with it; otherwise in a callback. */
+  end(conn: Connection, sync: boolean, ms: number): void {
+    const { routes } = this;
+    if (conn.measured) {
+      this.stop(conn);
+      routes.record(conn.route, conn.cpu + (sync ? 0 : native.stretchCpu()));
+      conn.measured = false;
+    } else if (sync && ms >= SUSPECT_MS) routes.suspect(conn.route);
+    if (!conn.heavy) return;
+    conn.heavy = false;
+    Atomics.sub(this.control, this.mine, 1);
+  }
+
+  /** For the scheduler: light threads first. Where it is not allowed nothing is lost but that. */
+  private mark(batch: boolean): void {
+    this.marked = batch;
+    native.setPolicy(0, batch ? SCHED_BATCH : SCHED_OTHER);
+  }
+}

@@ -1,0 +1,225 @@
+/**
+ * The guard: a thread that is stuck in a late request is ended, and whatever ends a thread, its clients are seen to.
+ *
+ * check() looks at threads whose event loop does not turn: is a request in hand past its deadline, has its client left? Then
+ * the thread's JavaScript stack is taken and the thread ended. lost() follows however a thread has ended: its connections
+ * are main's now; the request to blame gets 504 (deadline), 503 (memory) or 500 (exit, crash), the others 503 where nothing
+ * was sent; the rest is closed. src/README.md has the table.
+ */
+import { errorResponse, INTERIM } from '../answers.js';
+import type { Config } from '../config/settings.js';
+import type { Logger } from '../log.js';
+import { CLIENT_ENDED, CLIENT_GONE, native } from '../native/binding.js';
+import { isOutOfMemory } from '../pool/host.js';
+import { stackOf } from '../pool/inspect.js';
+import type { ThreadPool } from '../pool/thread-pool.js';
+import type { Driver } from '../shared/driver.js';
+import { type Shared, T } from '../shared/memory.js';
+import { Routes } from '../shared/routes.js';
+import { type ConnTable, IN_HAND, OWNER_IDLE, OWNER_THREAD } from '../shared/tconn.js';
+import type { Lingerer } from './lingerer.js';
+import type { TConn } from './tconn.js';
+
+/** ms between two checks, and for how long a thread has to be stuck to be looked at. */
+const CHECK_MS = 20;
+const STUCK_MS = 20;
+/** ms that the inspector has for a stack. */
+const STACK_MS = 150;
+
+type Cause = 'timeout' | 'disconnect' | 'memory' | 'exit' | 'crash';
+
+const STATUS: Record<Cause, number> = { timeout: 504, disconnect: 503, memory: 503, exit: 500, crash: 500 };
+
+/** Why a thread is being ended. */
+interface Sentence {
+  cause: Cause;
+  /** The connection whose request is to blame, null = none is known. */
+  conn: TConn | null;
+  stack: string | null;
+}
+
+export interface GuardOptions {
+  shared: Shared;
+  table: ConnTable;
+  conns: Map<number, TConn>;
+  config: Config;
+  pool: ThreadPool;
+  driver: Driver;
+  lingerer: Lingerer;
+  log: Logger;
+  /** Hands a connection to a thread again. */
+  enqueue(conn: TConn): void;
+}
+
+export class Guard {
+  readonly routes: Routes;
+  private readonly o: GuardOptions;
+  private readonly sentences = new Map<number, Sentence>();
+  /** When the client of a request in hand was first seen gone. */
+  private readonly goneAt = new Map<TConn, number>();
+  private checkedAt = 0;
+
+  constructor(options: GuardOptions) {
+    this.o = options;
+    this.routes = new Routes(options.shared.memory.routes);
+  }
+
+  /** Called at each look of the supervisor. stuckMs: for how long a slot's event loop has not turned. */
+  check(stuckMs: (slot: number) => number): void {
+    const now = performance.now();
+    if (now - this.checkedAt < CHECK_MS) return;
+    this.checkedAt = now;
+    const { shared } = this.o;
+    let any = false;
+    for (let slot = 1; slot <= shared.threads; slot++) {
+      const ms = stuckMs(slot);
+      if (ms < STUCK_MS || this.sentences.has(slot)) continue;
+      any = true;
+      this.judge(slot, ms, now);
+    }
+    if (!any) this.goneAt.clear();
+  }
+
+  /** A request has turned out heavy: its route is known as such before it is over. */
+  learn(slot: number, us: number): void {
+    const conn = this.current(slot);
+    if (conn === null) return;
+    const route = this.o.table.route(conn.fd);
+    if (!this.routes.heavy(route)) this.routes.record(route, us);
+  }
+
+  private judge(slot: number, stuckMs: number, now: number): void {
+    const { config, table } = this.o;
+    const graceMs = config.timeoutGrace * 1000;
+    const clock = native.clock();
+    const current = this.current(slot);
+    // Not while the thread is at another request, which is not late: the sweep will answer the late one.
+    const candidates = current !== null ? [current] : this.inHand(slot);
+    for (const conn of candidates) {
+      const limit = table.limit(conn.fd);
+      const late = limit !== 0 && !table.wasSent(conn.fd) && ((clock - limit) | 0) >= graceMs && stuckMs >= graceMs;
+      if (late) return this.end(slot, 'timeout', conn);
+      if (config.killOnDisconnect > 0 && this.goneMs(conn, slot, now) >= config.killOnDisconnect * 1000) {
+        return this.end(slot, 'disconnect', conn);
+      }
+    }
+    // Nobody's deadline: a response that has begun, a timer, what went on after an answer.
+    if (config.timeout > 0 && stuckMs >= config.timeout * 1000 + graceMs)
+      this.end(slot, 'timeout', candidates[0] ?? null);
+  }
+
+  /** The connection whose handler is on the thread's stack. */
+  private current(slot: number): TConn | null {
+    const { shared, table, conns } = this.o;
+    const fd = Atomics.load(shared.control, shared.threadWord(slot, T.CURRENT)) - 1;
+    const conn = fd >= 0 ? conns.get(fd) : undefined;
+    return conn !== undefined && table.owner(fd) === OWNER_THREAD + slot ? conn : null;
+  }
+
+  private inHand(slot: number): TConn[] {
+    const { table, conns } = this.o;
+    const found: TConn[] = [];
+    for (const conn of conns.values()) {
+      if (table.owner(conn.fd) === OWNER_THREAD + slot && (table.facts(conn.fd) & IN_HAND) !== 0) found.push(conn);
+    }
+    return found;
+  }
+
+  /** For how long the client has been gone, ms; 0 = it is there. One that has only ended its side is there. */
+  private goneMs(conn: TConn, slot: number, now: number): number {
+    const since = this.goneAt.get(conn);
+    if (since !== undefined) return now - since;
+    let state = native.hangup(conn.fd);
+    if (state === CLIENT_ENDED && !conn.asked && / HTTP\/1\.1$/.test(this.requestLine(conn))) {
+      conn.asked = this.o.table.interpose(conn.fd, slot, INTERIM);
+      state = native.hangup(conn.fd);
+    }
+    if (state === CLIENT_GONE) this.goneAt.set(conn, now);
+    return 0;
+  }
+
+  private requestLine(conn: TConn): string {
+    return native.headLine(conn.fd).split(/\r?\n/, 1)[0];
+  }
+
+  private end(slot: number, cause: Cause, conn: TConn | null): void {
+    const { pool } = this.o;
+    const sentence: Sentence = { cause, conn, stack: null };
+    this.sentences.set(slot, sentence);
+    const threadId = pool.threadId(slot);
+    void (threadId > 0 ? stackOf(threadId, STACK_MS) : Promise.resolve(null)).then((stack) => {
+      sentence.stack = stack;
+      if (this.sentences.get(slot) === sentence && pool.threadId(slot) === threadId) pool.kill(slot);
+    });
+  }
+
+  // --- a thread has ended ---
+
+  /** Its clients are answered or dropped, events that it had taken are asked for again. */
+  lost(slot: number, error: unknown): void {
+    const { table, conns, driver, lingerer } = this.o;
+    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error), conn: null, stack: null };
+    this.sentences.delete(slot);
+    const hands = this.inHand(slot);
+    const culprit = sentence.conn ?? this.current(slot) ?? (hands.length === 1 ? hands[0] : null);
+    this.report(slot, sentence, culprit, hands, error);
+    for (const [fd, conn] of conns) {
+      if (table.generation(fd) !== conn.generation) continue;
+      if (table.inherit(fd, slot)) {
+        const answer = table.owesAnswer(fd) ? this.answerTo(conn, conn === culprit ? STATUS[sentence.cause] : 503) : '';
+        lingerer.end(conn, answer);
+      } else if (table.owner(fd) === OWNER_IDLE && driver.rearm(fd, conn.generation) < 0) {
+        // Not in the selector yet: the thread may have taken it out of main's ring and no further.
+        if (table.seize(fd, conn.generation)) this.o.enqueue(conn);
+      }
+    }
+  }
+
+  private answerTo(conn: TConn, status: number): string {
+    return errorResponse(status, '', '', this.requestLine(conn).startsWith('HEAD '));
+  }
+
+  private report(
+    slot: number,
+    { cause, stack }: Sentence,
+    culprit: TConn | null,
+    hands: TConn[],
+    error: unknown,
+  ): void {
+    const { table, log, config } = this.o;
+    const clock = native.clock();
+    const name = (conn: TConn) => {
+      const seconds = ((clock - table.began(conn.fd)) | 0) / 1000;
+      return `${this.requestLine(conn)} (id ${table.requestId(conn.fd)}, after ${seconds.toFixed(2)} s)`;
+    };
+    const at = culprit === null ? 'no request' : name(culprit);
+    const why = {
+      timeout: `Request timed out: ${at}; thread ${slot} was stuck in it and is ended`,
+      disconnect: `Client left: ${at}; thread ${slot} was stuck in it and is ended`,
+      memory: `Out of memory (--thread-memory ${config.threadMemory} MiB): ${at}; thread ${slot} has ended`,
+      exit: `process.exit() was called: ${at}; thread ${slot} has ended`,
+      crash: `Thread ${slot} ended unexpectedly: ${at}`,
+    }[cause];
+    if (stack !== null) log.error(why, Object.assign(new Error(), { stack }));
+    else if (cause === 'timeout' || cause === 'disconnect') log.error(`${why} (in native code: no stack)`);
+    else log.error(why, error);
+    const others = hands.filter((conn) => conn !== culprit).map(name);
+    if (others.length > 0)
+      log.warning(`Also on thread ${slot}, answered 503 where nothing was sent: ${others.join(', ')}`);
+    if (culprit === null) return;
+    const route = table.route(culprit.fd);
+    if (cause === 'timeout' || cause === 'disconnect')
+      this.routes.record(route, ((clock - table.began(culprit.fd)) | 0) * 1000);
+    const { fenceKills, fenceWindow, fenceTime } = config;
+    if (fenceKills === 0) return;
+    if (!this.routes.ended(route, clock, fenceKills, fenceWindow * 1000, fenceTime * 1000)) return;
+    log.error(
+      `Route ${this.routes.name(route)} has ended ${fenceKills} threads within ${fenceWindow} s: answered 503 for ${fenceTime} s`,
+    );
+  }
+}
+
+function causeOf(error: unknown): Cause {
+  if (isOutOfMemory(error)) return 'memory';
+  return error instanceof Error && /process\.exit/.test(error.message) ? 'exit' : 'crash';
+}
