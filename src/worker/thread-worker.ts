@@ -9,7 +9,7 @@
  *
  * SyncWorker is the same with one request at a time on the main thread itself, and no keep-alive.
  */
-import type { BootMessage } from '../messages.js';
+import type { BootMessage, ListenerInfo } from '../messages.js';
 import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
 import type { Future } from '../pool/future.js';
 import type { ThreadHost } from '../pool/host.js';
@@ -24,6 +24,8 @@ import { allocate, C, Shared } from '../shared/memory.js';
 import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, SERVED_ONE } from '../shared/tconn.js';
 import { Worker } from './base.js';
 import { KeepaliveQueue } from './keepalive-queue.js';
+import { StatusServer } from './status.js';
+import { Health } from './status-report.js';
 import { Supervisor } from './supervisor.js';
 import { TConn } from './tconn.js';
 import { startWatchdog } from './watchdog.js';
@@ -51,6 +53,8 @@ export class ThreadWorker extends Worker {
   private readonly driver: Driver;
   private readonly pool: ThreadPool;
   private readonly supervisor: Supervisor | null;
+  private readonly health: Health;
+  private readonly status: StatusServer;
   private readonly acceptPoll: number;
   private readonly maxRequests: number;
   /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
@@ -89,6 +93,14 @@ export class ThreadWorker extends Worker {
       keepAlive: !sync && config.keepalive > 0,
       onLost: (slot, error) => this.threadLost(slot, error),
     });
+    this.health = new Health({ shared: this.shared, pool: this.pool, maxQueue: config.maxQueue, age: boot.age });
+    const { listeners } = boot;
+    this.status = new StatusServer({
+      listeners,
+      backlog: config.backlog,
+      report: () => this.health.report(),
+      log: this.log,
+    });
     // In the sync class main is the thread: there is nothing to watch over.
     this.supervisor = sync
       ? null
@@ -110,14 +122,17 @@ export class ThreadWorker extends Worker {
   }
 
   override async initProcess(): Promise<void> {
+    if (!this.boot.relieves) this.status.start();
     await this.pool.start();
     // Told to leave meanwhile.
     if (!this.alive) return;
-    this.boot.listeners.forEach(({ fd }, index) => {
+    this.listeners.forEach(({ fd }, index) => {
       this.selector.register(fd, EVENT_READ, { fd, index });
     });
     this.murderer = setInterval(() => this.murderKeepalived(), MURDER_MS);
     native.pollPause(this.acceptPoll, 0);
+    this.health.boot();
+    this.status.start();
     this.tell({ type: 'booted' });
   }
 
@@ -201,6 +216,7 @@ export class ThreadWorker extends Worker {
   }
 
   private onTick(allHeldUp: boolean): void {
+    this.health.look(allHeldUp);
     this.pool.flushOverflow();
     // Siblings take what this process has no thread for; alone, the kernel's queue is as good as ours.
     const saturated = allHeldUp && this.boot.config.workers > 1;
@@ -213,6 +229,7 @@ export class ThreadWorker extends Worker {
 
   private checkMaxRequests(): void {
     if (this.maxRequests > 0 && this.alive && this.pool.served >= this.maxRequests) {
+      if (this.boot.config.workers > 1) this.retire();
       this.log.info(`Autorestarting worker after current request (pid: ${process.pid})`);
       void this.handleExit();
     }
@@ -225,6 +242,7 @@ export class ThreadWorker extends Worker {
     const { table } = this;
     const now = performance.now();
     const clock = native.clock();
+    this.health.update();
     this.pool.flushOverflow();
     this.checkMaxRequests();
     for (const conn of this.queue.due(now)) {
@@ -283,10 +301,11 @@ export class ThreadWorker extends Worker {
     const { control } = this.shared;
     const { gracefulTimeout } = this.boot.config;
     const end = performance.now() + gracefulTimeout * 1000;
+    this.health.drain();
     this.updateAccepting();
     native.pollStop(this.acceptPoll);
     this.selector.close();
-    for (const { fd } of this.boot.listeners) native.close(fd);
+    for (const { fd } of this.listeners) native.close(fd);
     Atomics.store(control, C.DRAINING, 1);
     while (performance.now() < end) {
       for (const [fd, conn] of this.conns) {
@@ -299,6 +318,17 @@ export class ThreadWorker extends Worker {
     if (this.murderer) clearInterval(this.murderer);
     await this.pool.stop(Math.max(100, Math.min(1000, end - performance.now())));
     this.supervisor?.stop();
+    await this.status.close();
+  }
+
+  override retire(): void {
+    this.health.relieve();
+    void this.status.close();
+  }
+
+  /** Those for the app's requests. */
+  private get listeners(): ListenerInfo[] {
+    return this.boot.listeners.filter(({ role }) => role === 'http');
   }
 }
 
