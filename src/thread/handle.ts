@@ -21,6 +21,7 @@ import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
 import { C } from '../shared/memory.js';
 import { HAS_HEAD } from '../shared/tconn.js';
 import { accessLine } from './access-log.js';
+import { answerHealth } from './health.js';
 import { type HandlerOptions, Holder } from './holder.js';
 
 /** Incomplete heads up to this length are parsed again whenever a byte came. */
@@ -33,6 +34,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   /** The connection whose handler ran last, for errors that carry no trace of theirs. */
   private latest: Connection | null = null;
   private readonly maxHead: number;
+  private readonly healthPath: string;
   private deferred: WriteCallback[] | null = null;
   /** A handler has answered before it returned: its 'close' needs no tick of its own. */
   private inTurn = false;
@@ -47,6 +49,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       fieldSize: config.limitRequestFieldSize,
     });
     this.maxHead = this.parser.maxHead;
+    this.healthPath = config.healthPath;
     this.keepAliveLines = `Connection: keep-alive\r\nKeep-Alive: timeout=${config.keepalive}\r\n\r\n`;
   }
 
@@ -164,8 +167,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     this.latest = conn;
     conn.inHandler = true;
     try {
-      if (o.app.kind === 'fetch') this.callFetch(conn, complete, o.app);
-      else this.callNode(conn, complete, o.app);
+      if (this.healthPath === '' || !answerHealth(this, conn, complete, this.healthPath)) this.callApp(conn, complete);
     } catch (error) {
       this.failed(conn, error);
     }
@@ -176,6 +178,12 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       conn.settle();
       this.inTurn = false;
     }
+  }
+
+  private callApp(conn: Connection, complete: boolean): void {
+    const { app } = this.o;
+    if (app.kind === 'fetch') this.callFetch(conn, complete, app);
+    else this.callNode(conn, complete, app);
   }
 
   private callNode(conn: Connection, complete: boolean, app: NodeApp): void {
