@@ -11,6 +11,8 @@ export interface ListenerInfo {
   /** Address as written in logs: `http://127.0.0.1:8000`, `http://[::1]:8000`, `unix:/run/app.sock`. */
   name: string;
   family: 'tcp' | 'unix';
+  /** http: requests for the app. status: --status-bind, answered by the worker's main thread. */
+  role: 'http' | 'status';
 }
 
 /** First message to a worker: all that it needs to boot. */
@@ -20,8 +22,14 @@ export interface BootMessage {
   listeners: ListenerInfo[];
   /** How many workers were spawned before this one, as gunicorn's worker.age. */
   age: number;
+  /** Another worker serves already: it answers at the status address until this one can. */
+  relieves: boolean;
 }
-export type ArbiterToWorker = BootMessage;
+
+export type ArbiterToWorker =
+  | BootMessage
+  /** The worker is one of several and leaves: the status address is for those that stay. TERM comes beside it. */
+  | { type: 'retire' };
 
 export type WorkerToArbiter =
   /** The app is loaded on every thread and the worker accepts. */

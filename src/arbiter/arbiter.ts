@@ -66,6 +66,8 @@ export class Arbiter {
   /** Workers whose process is gone, not yet reaped. */
   #ended: WorkerHandle[] = [];
   #listeners: Listener[] = [];
+  /** Listeners of --status-bind: open until the last worker has gone. */
+  #status: Listener[] = [];
   #numWorkers: number;
   #workerAge = 0;
   #anyBooted = false;
@@ -77,7 +79,7 @@ export class Arbiter {
   #woken = false;
   readonly #lastResort = (): void => {
     for (const worker of this.#workers) worker.kill('SIGKILL');
-    closeSockets(this.#listeners, true);
+    closeSockets([...this.#listeners, ...this.#status], true);
   };
 
   /** @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened. */
@@ -137,11 +139,13 @@ export class Arbiter {
       while (now() < until && !this.#signals.ending) await this.#sleep(until - now());
       return !this.#signals.ending;
     };
-    const { bind, backlog } = this.#config;
-    const listeners = await createSockets({ bind, backlog, log: this.log, pause });
+    const { bind, statusBind, backlog } = this.#config;
+    const listeners = await createSockets({ bind: [...bind, ...statusBind], backlog, log: this.log, pause });
     if (!listeners) return false;
-    this.#listeners = listeners;
+    this.#listeners = listeners.slice(0, bind.length);
+    this.#status = listeners.slice(bind.length);
     this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
+    if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
     return true;
   }
@@ -190,7 +194,7 @@ export class Arbiter {
     const active = [...this.#workers].filter((w) => w.stoppedAt === null);
     for (let n = active.length; n < this.#numWorkers && now() >= this.#spawnNotBefore; n++) this.spawnWorker();
     active.sort((a, b) => a.age - b.age);
-    for (const worker of active.slice(0, Math.max(0, active.length - this.#numWorkers))) worker.stop('SIGTERM');
+    for (const worker of active.slice(0, Math.max(0, active.length - this.#numWorkers))) worker.retire();
   }
 
   /** Starts one worker. If the system has no room for it, the next try waits a little. */
@@ -212,7 +216,9 @@ export class Arbiter {
       workerMain: this.#workerMain,
       config: this.#config,
       listeners: this.#listeners,
+      status: this.#status,
       age: this.#workerAge++,
+      relieves: [...this.#workers].some((w) => w.booted && w.stoppedAt === null),
       onExit: (gone) => {
         this.#ended.push(gone);
         this.wakeup();
@@ -341,6 +347,7 @@ export class Arbiter {
   /** Ends everything that is left and says so. @returns exitCode. */
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
+    closeSockets(this.#status, true);
     this.log.info('Shutting down: Master');
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
     return exitCode;

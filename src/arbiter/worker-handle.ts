@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Config } from '../config/settings.js';
-import type { BootMessage, ListenerInfo, WorkerToArbiter } from '../messages.js';
+import type { ArbiterToWorker, ListenerInfo, WorkerToArbiter } from '../messages.js';
 import type { Listener } from './sock.js';
 
 /** First descriptor number of the listening sockets in a worker. */
@@ -24,7 +24,11 @@ export interface SpawnOptions {
   workerMain: string;
   config: Config;
   listeners: readonly Listener[];
+  /** Listeners of --status-bind. */
+  status: readonly Listener[];
   age: number;
+  /** Another worker serves already. */
+  relieves: boolean;
   /** Called once, when the process is gone. */
   onExit: (worker: WorkerHandle) => void;
 }
@@ -50,12 +54,15 @@ export class WorkerHandle {
   /** Null while the process lives. */
   exit: WorkerExit | null = null;
   readonly #child: ChildProcess;
+  readonly #hasStatus: boolean;
   readonly #onExit: (worker: WorkerHandle) => void;
 
   constructor(options: SpawnOptions) {
     this.age = options.age;
     this.#onExit = options.onExit;
-    const fds = options.listeners.map((l) => l.fd);
+    this.#hasStatus = options.status.length > 0;
+    const listeners = [...options.listeners, ...options.status];
+    const fds = listeners.map((l) => l.fd);
     this.#child = spawn(process.execPath, [...workerExecArgv(process.execArgv), options.workerMain], {
       stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
     });
@@ -66,16 +73,19 @@ export class WorkerHandle {
       if (this.pid === undefined) this.#ended({ code: null, signal: null, error });
     });
     this.#child.on('message', (message) => this.#receive(message as WorkerToArbiter));
-    const boot: BootMessage = {
-      type: 'boot',
-      config: options.config,
-      listeners: options.listeners.map(
-        (l, i): ListenerInfo => ({ fd: FIRST_LISTENER_FD + i, name: l.name, family: l.family }),
-      ),
-      age: options.age,
-    };
+    const info = ({ name, family }: Listener, i: number): ListenerInfo => ({
+      fd: FIRST_LISTENER_FD + i,
+      name,
+      family,
+      role: i < options.listeners.length ? 'http' : 'status',
+    });
+    const { config, age, relieves } = options;
+    this.#tell({ type: 'boot', config, listeners: listeners.map(info), age, relieves });
+  }
+
+  #tell(message: ArbiterToWorker): void {
     // A process that died meanwhile is reported by its exit; the callback keeps the failed send quiet.
-    if (this.pid !== undefined) this.#child.send(boot, () => {});
+    if (this.pid !== undefined && this.#child.connected) this.#child.send(message, () => {});
   }
 
   get alive(): boolean {
@@ -91,6 +101,12 @@ export class WorkerHandle {
   stop(signal: 'SIGTERM' | 'SIGQUIT'): void {
     this.stoppedAt ??= now();
     this.kill(signal);
+  }
+
+  /** Tells the worker to leave gracefully while others go on: they answer at the status address. */
+  retire(): void {
+    if (this.#hasStatus) this.#tell({ type: 'retire' });
+    this.stop('SIGTERM');
   }
 
   /** SIGABRT: the first of two steps to kill a worker that hangs. */

@@ -40,7 +40,8 @@ function defaultValue(setting: Setting, env: Env): unknown {
 /**
  * Builds a Config out of raw values by setting key.
  * @param app the app spec; refused if missing or empty.
- * @throws {TunicornError} ERR_TUNICORN_CONFIG on a refused value or a --chdir that is no folder.
+ * @throws {TunicornError} ERR_TUNICORN_CONFIG on a refused value, a --chdir that is no folder, or an address that --bind
+ *   and --status-bind share.
  */
 export function buildConfig(app: unknown, raw: ReadonlyMap<string, RawValue>, env: Env = process.env): Config {
   const config: Record<string, unknown> = {};
@@ -55,6 +56,10 @@ export function buildConfig(app: unknown, raw: ReadonlyMap<string, RawValue>, en
   const dir = config.chdir as string;
   if (!statSync(dir, { throwIfNoEntry: false })?.isDirectory()) {
     throw usageError(`${raw.get('chdir')?.source ?? 'chdir'}: ${show(dir)} is not a folder`);
+  }
+  const both = (config.statusBind as string[]).find((address) => (config.bind as string[]).includes(address));
+  if (both !== undefined && !both.endsWith(':0')) {
+    throw usageError(`${raw.get('statusBind')?.source ?? 'statusBind'}: ${show(both)} is an address of --bind already`);
   }
   return config as unknown as Config;
 }

@@ -1,7 +1,7 @@
 /**
  * The one table of settings. Everything else is made from it: the type Config, the command line and its --help
  * (argv.ts), validation and defaults (config.ts), the documentation. Names, flags and defaults are gunicorn's wherever
- * gunicorn has the setting; ours alone are those whose section says so, thread_pool, header_timeout and body_timeout.
+ * gunicorn has the setting; ours alone are containment and health, thread_pool, header_timeout and body_timeout.
  * To add a setting, add an entry; nothing else needs to change.
  */
 import { usableCpus } from './cpus.js';
@@ -15,6 +15,7 @@ import {
   logfile,
   optionalLogfile,
   seconds,
+  urlPath,
 } from './validate.js';
 
 export type Env = Readonly<Record<string, string | undefined>>;
@@ -54,6 +55,7 @@ const SOCKET = 'Server socket';
 const WORKERS = 'Worker processes';
 const LIMITS = 'Limits on requests';
 const CONTAINMENT = 'Containment of heavy and stuck requests (gthread)';
+const HEALTH = 'Health checks';
 const LOGGING = 'Logging';
 const MECHANICS = 'Server mechanics';
 
@@ -270,6 +272,29 @@ export const SETTINGS = [
     kind: seconds(),
     default: () => 30,
     description: 'How long a fenced route is answered 503.',
+  }),
+  setting({
+    name: 'status_bind',
+    key: 'statusBind',
+    flags: ['--status-bind'],
+    section: HEALTH,
+    kind: addresses(0),
+    multiple: true,
+    default: () => [],
+    defaultText: 'none',
+    description:
+      "Address at which a worker's main thread answers, whatever its threads do: /live, /ready, and / with its state as JSON. May be given several times. Not for the public.",
+  }),
+  setting({
+    name: 'health_path',
+    key: 'healthPath',
+    flags: ['--health-path'],
+    section: HEALTH,
+    kind: urlPath(),
+    default: () => '',
+    defaultText: 'none',
+    description:
+      'Path that is answered in place of the app at the usual addresses: 200 if the worker is ready for requests, otherwise 503; with /live behind it always 200.',
   }),
   setting({
     name: 'graceful_timeout',

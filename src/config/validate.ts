@@ -167,8 +167,23 @@ export function parseAddress(value: unknown): Address {
   return { family: 'tcp', host: v6 ?? (name || '0.0.0.0'), port };
 }
 
-/** One or more addresses: a list, or one string with commas. Kept as written; sock.ts reads them with parseAddress. */
-export function addresses(): Kind<string[]> {
+/** Path of a URL as requests write it, without a query, or '' for none. */
+export function urlPath(): Kind<string> {
+  return {
+    meta: 'PATH',
+    unit: '',
+    range: 'a path such as /healthz, or empty',
+    parse(value) {
+      if (typeof value === 'string' && /^(\/[!-~]*[!-.0-~])?$/.test(value) && !/[?#"\\]/.test(value)) return value;
+      throw new InvalidValue(`${show(value)} is not a path that begins with / and does not end with it`);
+    },
+  };
+}
+
+/**
+ * Addresses, `least` at least: a list, or one string with commas. Kept as written; sock.ts reads them with parseAddress.
+ */
+export function addresses(least = 1): Kind<string[]> {
   return {
     meta: 'ADDRESS',
     unit: '',
@@ -177,7 +192,7 @@ export function addresses(): Kind<string[]> {
       const list = (Array.isArray(value) ? value : [value]).flatMap((v) =>
         typeof v === 'string' ? v.split(',') : [v],
       );
-      if (list.length === 0) throw new InvalidValue('at least one address is needed');
+      if (list.length < least) throw new InvalidValue('at least one address is needed');
       const seen = new Set<string>();
       return list.map((v) => {
         const address = parseAddress(v);

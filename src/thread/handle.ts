@@ -21,6 +21,7 @@ import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
 import { C, T } from '../shared/memory.js';
 import { HAS_HEAD, WHOLE } from '../shared/tconn.js';
 import { accessLine } from './access-log.js';
+import { answerHealth } from './health.js';
 import { type HandlerOptions, Holder } from './holder.js';
 import { FENCED, RUN, WAIT } from './lanes.js';
 import { hasLeft } from './sweep.js';
@@ -36,6 +37,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   private latest: Connection | null = null;
   private readonly maxHead: number;
   private readonly current: number;
+  private readonly healthPath: string;
   private deferred: WriteCallback[] | null = null;
   private closing: ServerResponse | null = null;
 
@@ -49,6 +51,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     });
     this.maxHead = this.parser.maxHead;
     this.current = options.shared.threadWord(options.slot, T.CURRENT);
+    this.healthPath = config.healthPath;
     this.keepAliveLines = `Connection: keep-alive\r\nKeep-Alive: timeout=${config.keepalive}\r\n\r\n`;
   }
 
@@ -207,8 +210,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     this.control[this.current] = conn.fd + 1;
     this.lanes.begin(conn);
     try {
-      if (o.app.kind === 'fetch') this.callFetch(conn, complete, o.app);
-      else this.callNode(conn, complete, o.app);
+      if (this.healthPath === '' || !answerHealth(this, conn, complete, this.healthPath)) this.callApp(conn, complete);
     } catch (error) {
       this.failed(conn, error);
     }
@@ -234,6 +236,12 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       return ms > 0 && ms < 0x3fffffff ? Math.ceil(ms) : 0;
     }
     return 0;
+  }
+
+  private callApp(conn: Connection, complete: boolean): void {
+    const { app } = this.o;
+    if (app.kind === 'fetch') this.callFetch(conn, complete, app);
+    else this.callNode(conn, complete, app);
   }
 
   private callNode(conn: Connection, complete: boolean, app: NodeApp): void {

@@ -1,6 +1,6 @@
 /** What every worker class has, in gunicorn's words: boot, notify, exit codes, signals of the arbiter. */
 import { createLogger, type Logger } from '../log.js';
-import type { BootMessage, WorkerToArbiter } from '../messages.js';
+import type { ArbiterToWorker, BootMessage, WorkerToArbiter } from '../messages.js';
 
 /** ms between two signs of life (gunicorn: notify); the arbiter's --timeout is in seconds. */
 const NOTIFY_MS = 500;
@@ -21,6 +21,8 @@ export abstract class Worker {
   abstract initProcess(): Promise<void>;
   /** Takes nothing new, finishes what is in hand within graceful_timeout. */
   abstract stopGracefully(): Promise<void>;
+  /** This worker is about to end and others go on: the status address is theirs. */
+  abstract retire(): void;
 
   /** TERM is graceful, INT and QUIT quick; an arbiter that is gone counts as TERM. */
   initSignals(): void {
@@ -30,6 +32,9 @@ export abstract class Worker {
     process.on('disconnect', () => {
       this.log.info(`Parent gone, stopping worker (pid: ${process.pid})`);
       void this.handleExit();
+    });
+    process.on('message', (message: ArbiterToWorker) => {
+      if (message?.type === 'retire') this.retire();
     });
     // The terminal's and the arbiter's business.
     for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGPIPE'] as const) process.on(signal, () => {});

@@ -9,7 +9,7 @@
  *
  * SyncWorker is the same with one request at a time on the main thread itself, and no keep-alive.
  */
-import type { BootMessage } from '../messages.js';
+import type { BootMessage, ListenerInfo } from '../messages.js';
 import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
 import type { Future } from '../pool/future.js';
 import type { ThreadHost } from '../pool/host.js';
@@ -26,6 +26,9 @@ import { Worker } from './base.js';
 import { Guard } from './guard.js';
 import { KeepaliveQueue } from './keepalive-queue.js';
 import { Lingerer } from './lingerer.js';
+import { StatusServer } from './status.js';
+import { healthAnswer } from './status-head.js';
+import { Health } from './status-report.js';
 import { Supervisor } from './supervisor.js';
 import { TConn } from './tconn.js';
 import { WaitQueue } from './wait-queue.js';
@@ -61,6 +64,8 @@ export class ThreadWorker extends Worker {
   /** No thread was free at the last look. */
   private allBusy = false;
   private siblingsAt = 0;
+  private readonly health: Health;
+  private readonly status: StatusServer;
   private readonly acceptPoll: number;
   private readonly maxRequests: number;
   /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
@@ -99,6 +104,14 @@ export class ThreadWorker extends Worker {
       keepAlive: !sync && config.keepalive > 0,
       onLost: (slot, error) => this.guard.lost(slot, error),
     });
+    this.health = new Health({ shared: this.shared, pool: this.pool, maxQueue: config.maxQueue, age: boot.age });
+    const { listeners } = boot;
+    this.status = new StatusServer({
+      listeners,
+      backlog: config.backlog,
+      report: () => this.health.report(),
+      log: this.log,
+    });
     // In the sync class main is the thread: there is nothing to watch over.
     this.supervisor = sync
       ? null
@@ -112,7 +125,16 @@ export class ThreadWorker extends Worker {
     const { shared, table, driver, conns, pool, log } = this;
     const lingerer = new Lingerer(table, (conn) => this.forget(conn));
     this.lingerer = lingerer;
-    this.waiting = new WaitQueue({ shared, table, conns, config, pool, lingerer, log, answer: () => null });
+    this.waiting = new WaitQueue({
+      shared,
+      table,
+      conns,
+      config,
+      pool,
+      lingerer,
+      log,
+      answer: (head) => this.answerHealth(head),
+    });
     const enqueue = (conn: TConn) => void this.enqueueReq(conn);
     this.guard = new Guard({ shared, table, conns, config, pool, driver, lingerer, log, enqueue });
     if (sync) {
@@ -132,14 +154,17 @@ export class ThreadWorker extends Worker {
   }
 
   override async initProcess(): Promise<void> {
+    if (!this.boot.relieves) this.status.start();
     await this.pool.start();
     // Told to leave meanwhile.
     if (!this.alive) return;
-    this.boot.listeners.forEach(({ fd }, index) => {
+    this.listeners.forEach(({ fd }, index) => {
       this.selector.register(fd, EVENT_READ, { fd, index });
     });
     this.murderer = setInterval(() => this.murderKeepalived(), MURDER_MS);
     native.pollPause(this.acceptPoll, 0);
+    this.health.boot();
+    this.status.start();
     this.tell({ type: 'booted' });
   }
 
@@ -202,6 +227,12 @@ export class ThreadWorker extends Worker {
     return this.pool.submit(conn);
   }
 
+  /** What main answers itself while no thread is free: health. */
+  private answerHealth(head: Buffer): string | null {
+    const { healthPath } = this.boot.config;
+    return healthPath === '' ? null : healthAnswer(head, healthPath, this.health.update());
+  }
+
   /** A new connection. While no thread is free it goes to the selector, so that it only waits once something has come. */
   private admit(conn: TConn): void {
     const { table } = this;
@@ -241,6 +272,7 @@ export class ThreadWorker extends Worker {
   }
 
   private onTick(allBusy: boolean, allStuck: boolean): void {
+    this.health.look(allStuck);
     this.pool.flushOverflow();
     this.allBusy = allBusy;
     this.waiting.tick(allBusy);
@@ -264,6 +296,7 @@ export class ThreadWorker extends Worker {
 
   private checkMaxRequests(): void {
     if (this.maxRequests > 0 && this.alive && this.pool.served >= this.maxRequests) {
+      if (this.boot.config.workers > 1) this.retire();
       this.log.info(`Autorestarting worker after current request (pid: ${process.pid})`);
       void this.handleExit();
     }
@@ -276,6 +309,7 @@ export class ThreadWorker extends Worker {
     const { table } = this;
     const now = performance.now();
     const clock = native.clock();
+    this.health.update();
     this.pool.flushOverflow();
     this.supervisor?.glance();
     this.checkMaxRequests();
@@ -316,10 +350,11 @@ export class ThreadWorker extends Worker {
     const { control } = this.shared;
     const { gracefulTimeout } = this.boot.config;
     const end = performance.now() + gracefulTimeout * 1000;
+    this.health.drain();
     this.updateAccepting();
     native.pollStop(this.acceptPoll);
     this.selector.close();
-    for (const { fd } of this.boot.listeners) native.close(fd);
+    for (const { fd } of this.listeners) native.close(fd);
     Atomics.store(control, C.DRAINING, 1);
     while (performance.now() < end) {
       for (const [fd, conn] of this.conns) {
@@ -333,6 +368,17 @@ export class ThreadWorker extends Worker {
     await this.pool.stop(Math.max(100, Math.min(1000, end - performance.now())));
     this.supervisor?.stop();
     this.lingerer.stop();
+    await this.status.close();
+  }
+
+  override retire(): void {
+    this.health.relieve();
+    void this.status.close();
+  }
+
+  /** Those for the app's requests. */
+  private get listeners(): ListenerInfo[] {
+    return this.boot.listeners.filter(({ role }) => role === 'http');
   }
 }
 

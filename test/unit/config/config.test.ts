@@ -72,6 +72,8 @@ describe('defaults', () => {
       fenceKills: 0,
       fenceWindow: 30,
       fenceTime: 30,
+      statusBind: [],
+      healthPath: '',
       gracefulTimeout: 30,
       keepalive: 2,
       headerTimeout: 10,
@@ -125,6 +127,21 @@ describe('the command line', () => {
     assert.equal(parse(['a', '--limit-request-field_size', '2']).limitRequestFieldSize, 2);
   });
 
+  it('takes several status addresses and a health path', () => {
+    const config = parse([
+      'a',
+      '--status-bind',
+      ':9000',
+      '--status-bind',
+      'unix:/tmp/s,:0',
+      '-b:0',
+      '--health-path=/h/z',
+    ]);
+    assert.deepEqual(config.statusBind, [':9000', 'unix:/tmp/s', ':0']);
+    assert.equal(config.healthPath, '/h/z');
+    assert.equal(parse(['a', '--health-path', '/h']).healthPath, '/h');
+  });
+
   it('--help and --version print', () => {
     assert.ok('print' in parseArgv(['-h']));
     assert.ok('print' in parseArgv(['--version', '--nonsense']) || true);
@@ -151,6 +168,13 @@ describe('the command line', () => {
     [['a', '--access-logfile', ''], /^--access-logfile: /],
     [['a', '--error-logfile', 'a\0b'], /NUL/],
     [['a', '-b', ':1', '-b', '0.0.0.0:1'], /given twice/],
+    [['a', '--health-path', 'healthz'], /^--health-path: "healthz" is not a path that begins with \//],
+    [['a', '--health-path', '/healthz/'], /does not end with it/],
+    [['a', '--health-path', '/'], /does not end with it/],
+    [['a', '--health-path', '/a?b'], /is not a path/],
+    [['a', '--health-path', '/a b'], /is not a path/],
+    [['a', '--status-bind', ''], /^--status-bind: "" is not an address/],
+    [['a', '-b', ':1', '--status-bind', ':1'], /^--status-bind: ":1" is an address of --bind already/],
     [['a', '-w', 'x'.repeat(5000)], /^.{0,200}$/],
   ] as [string[], RegExp][]) {
     it(`refuses ${JSON.stringify(argv).slice(0, 60)}`, () => refused(() => parse(argv), message));
