@@ -41,10 +41,10 @@ function standing({ median, against }: MixedSummary, part: MixedPart): string | 
   if (!median) return undefined;
   const { cluster, [OFFLOAD]: offload, [CORES.name]: cores } = against;
   const light = [`light p99 ${number(median.lightP99Ms, 1)} ms`];
-  // Without a p99 there is nothing to compare.
-  const finite = Number.isFinite(median.lightP99Ms);
-  if (cluster && finite) light.push(`1/${number(1 / cluster.lightP99, 1)} of cluster`);
-  if (offload && finite) light.push(`${number(offload.lightP99, 2)} x of the piscina offload`);
+  // Where a p99 failed there is nothing to compare.
+  const compares = (ratio?: number) => ratio !== undefined && ratio > 0 && Number.isFinite(ratio);
+  if (compares(cluster?.lightP99)) light.push(`1/${number(1 / cluster.lightP99, 1)} of cluster`);
+  if (compares(offload?.lightP99)) light.push(`${number(offload.lightP99, 2)} x of the piscina offload`);
   const heavy = [];
   if (cluster) heavy.push(`${number(cluster.heavyRate, 3)} x cluster`);
   if (offload) heavy.push(`${number(offload.heavyRate, 3)} x the piscina offload`);
