@@ -15,6 +15,7 @@ import { DISPATCH_HOSTS, type DispatchOutcome } from './dispatch.js';
 import { findLoadTool } from './load.js';
 import { calibrateCpu, defaultThreads, describeMachine } from './machine.js';
 import { measure, type Run, type Settings, type Summary, shuffled, summarise } from './measure.js';
+import { runMixed } from './mixed.js';
 import { type DispatchRun, dispatchText, machineText, scenarioText } from './report.js';
 import { loadScenarios, SCENARIO_NAMES, type Scenario, type ScenarioName } from './scenarios.js';
 import { cleanUp } from './server-process.js';
@@ -22,14 +23,20 @@ import { allServers, BASE, ROOT, type Server } from './servers.js';
 
 const CPU_MS = 5;
 
+/** What is measured without --scenario: the mixed one takes as long as all these. */
+const DEFAULT_SCENARIOS = SCENARIO_NAMES.filter((name) => name !== 'mixed');
+/** Seconds. A p99 needs more requests than a rate. */
+const DURATION = { duration: 2, warmup: 1 };
+const MIXED_DURATION = { duration: 10, warmup: 2 };
+
 interface Options {
   workerClass: string;
   threads?: number;
   workers: number;
   scenario: ScenarioName[];
   server?: string[];
-  duration: number;
-  warmup: number;
+  duration?: number;
+  warmup?: number;
   rounds: number;
   connections: number;
   load: 'wrk' | 'autocannon' | 'auto';
@@ -56,18 +63,22 @@ function parse(): Options {
   const servers = allServers('').map(({ name }) => name);
   const program = new Command('npm run bench --')
     .option('-k, --worker-class <class>', "tunicorn's worker class", 'gthread')
-    .option('--threads <n>', "tunicorn's threads and piscina's (default: tunicorn's default)", positive)
+    .option(
+      '--threads <n>',
+      "tunicorn's threads and piscina's (default: tunicorn's default; mixed: 4 and as many as cores)",
+      positive,
+    )
     .option('-w, --workers <n>', "tunicorn's workers", positive, 1)
     .addOption(
       new Option('--scenario <names>', `which of ${SCENARIO_NAMES.join(', ')}`)
         .argParser(listOf(SCENARIO_NAMES))
-        .default([...SCENARIO_NAMES], 'all'),
+        .default(DEFAULT_SCENARIOS, 'all but mixed'),
     )
     .option('--server <names>', `only these of ${servers.join(', ')}`, listOf(servers))
-    .option('--duration <seconds>', 'length of one timed run', positive, 2)
-    .option('--warmup <seconds>', 'load before it', positive, 1)
+    .option('--duration <seconds>', 'length of one timed run (default: 2; mixed: 10)', positive)
+    .option('--warmup <seconds>', 'load before it (default: 1; mixed: 2)', positive)
     .option('--rounds <n>', 'runs of each, of which the median counts', positive, 5)
-    .option('-c, --connections <n>', 'connections of the load tool', positive, 64)
+    .option('-c, --connections <n>', 'connections of the load tool (mixed has its own)', positive, 64)
     .addOption(new Option('--load <tool>', 'load tool').choices(['wrk', 'autocannon', 'auto']).default('auto'))
     .option('--json <file>', 'where the results go (default: bench/results/<time>.json)')
     .option('--quick', 'one round of one second: shows that it works, measures nothing');
@@ -140,17 +151,19 @@ async function main(): Promise<number> {
     workers: options.workers,
     workerClass: options.workerClass,
     connections: options.connections,
-    duration: options.duration,
-    warmup: options.warmup,
+    duration: options.duration ?? DURATION.duration,
+    warmup: options.warmup ?? DURATION.warmup,
     // The variables that would change a server behind the command line's back are emptied.
     env: { BENCH_CPU_ITERATIONS: String(iterations), NODE_ENV: 'production', GUNICORN_CMD_ARGS: '' },
   };
   const machine = describeMachine(tool, present);
-  const { connections, duration, rounds } = options;
+  const { rounds } = options;
+  const { connections, duration } = settings;
   const how = `${connections} connections, ${rounds} x ${duration} s, ${threads} threads, CPU task ${iterations} iterations`;
   console.log(machineText(machine, how));
   for (const { title, missing } of known) if (missing) console.log(`skipped: ${title}: ${missing}`);
-  if (!present.some(({ name }) => name === BASE)) console.log(`no ratios: ${BASE} is not among the servers`);
+  const ratios = options.scenario.some((name) => name !== 'mixed' && name !== 'dispatch');
+  if (ratios && !present.some(({ name }) => name === BASE)) console.log(`no ratios: ${BASE} is not among the servers`);
 
   const runs: Run[] = [];
   const summaries: Summary[] = [];
@@ -170,14 +183,33 @@ async function main(): Promise<number> {
     console.log(`\n${dispatchText(dispatch, DISPATCH_HOSTS, threads)}`);
   }
 
+  const mixedSettings = {
+    ...settings,
+    duration: options.duration ?? MIXED_DURATION.duration,
+    warmup: options.warmup ?? MIXED_DURATION.warmup,
+  };
+  const mixed = options.scenario.includes('mixed')
+    ? await runMixed(present, rounds, iterations, mixedSettings, progress)
+    : undefined;
+
   const name = `${machine.date.replace(/[:.]/g, '-')}.json`;
   const file = options.json ? resolve(options.json) : join(ROOT, 'bench/results', name);
   mkdirSync(dirname(file), { recursive: true });
   const { env: _env, ...shown } = settings;
-  const result = { machine, settings: { ...shown, rounds, cpuIterations: iterations }, summaries, runs, dispatch };
+  const result = {
+    machine,
+    settings: { ...shown, rounds, cpuIterations: iterations },
+    summaries,
+    runs,
+    dispatch,
+    mixed,
+  };
   writeFileSync(file, `${JSON.stringify(result, null, 2)}\n`);
   console.log(`\nresults in ${file}`);
-  const refused = runs.some(({ failed }) => failed) || dispatch.some(({ outcome }) => 'failed' in outcome);
+  const refused =
+    runs.some(({ failed }) => failed) ||
+    dispatch.some(({ outcome }) => 'failed' in outcome) ||
+    mixed?.runs.some(({ failed, errors }) => failed || Object.keys(errors).length > 0);
   return refused ? 1 : 0;
 }
 

@@ -31,6 +31,13 @@ function clockTicks(): number {
   return ticksPerSecond;
 }
 
+/** CPU seconds so far of everything on this machine, all cores together, time that the hypervisor gave to others included. */
+export function busySecondsOfMachine(): number {
+  const line = readFileSync('/proc/stat', 'utf8').split('\n', 1)[0];
+  const [user, nice, system, _idle, _iowait, irq, softirq, steal] = line.split(/\s+/).slice(1).map(Number);
+  return (user + nice + system + irq + softirq + steal) / clockTicks();
+}
+
 /** One process's stat line, or undefined where there is no such process any more. */
 export function readStat(pid: number): ProcStat | undefined {
   let line: string;

@@ -9,7 +9,7 @@ import { BASE } from './servers.js';
 const TOOL_BUSY = 0.9;
 
 /** Columns padded to their widest cell; the first to the left, the others to the right. */
-function table(rows: string[][]): string {
+export function table(rows: string[][]): string {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   const line = (row: string[]) =>
     row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ');

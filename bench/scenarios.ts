@@ -1,7 +1,7 @@
 /**
  * What is asked of the servers. A scenario is one request and the response that every server must give to it; it is
  * asserted before, during and after each timed run, on a kept-alive connection, as a fast wrong answer is worth nothing.
- * `dispatch` has no server (dispatch.ts); a scenario with a mix of clients would be a third kind.
+ * `dispatch` has no server (dispatch.ts); `mixed` has several clients at once (mixed.ts), and asks for two of them.
  */
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import { echo, HELLO, LARGE } from './apps/work.js';
@@ -16,7 +16,7 @@ export interface Scenario {
   expected: string;
 }
 
-export const SCENARIO_NAMES = ['hello', 'fetch', 'echo', '64k', 'cpu', 'dispatch'] as const;
+export const SCENARIO_NAMES = ['hello', 'fetch', 'echo', '64k', 'cpu', 'dispatch', 'mixed'] as const;
 export type ScenarioName = (typeof SCENARIO_NAMES)[number];
 
 /** About 10 KB of JSON as an API would send it: strings, numbers, nesting. */
@@ -89,6 +89,18 @@ export async function assertResponse(scenario: Scenario, port: number): Promise<
       // The agent takes the socket back a tick after 'end'.
       await new Promise(setImmediate);
     }
+  } finally {
+    agent.destroy();
+  }
+}
+
+/** The body of one response; rejects on socket errors, a status other than 200, and after 10 s. */
+export async function bodyOf(scenario: Scenario, port: number): Promise<string> {
+  const agent = new Agent();
+  try {
+    const { status, body } = await ask(scenario, port, agent, 10_000);
+    if (status !== 200) throw new Error(`status ${status} instead of 200`);
+    return body;
   } finally {
     agent.destroy();
   }

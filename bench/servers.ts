@@ -16,6 +16,8 @@ const APPS = fileURLToPath(new URL('./apps/', import.meta.url));
 
 export const BASE = 'node';
 export const CLUSTER_PROCESSES = 2;
+/** The hand-made way to keep heavy requests from light ones, which tunicorn is compared with. */
+export const OFFLOAD = 'offload';
 
 /** What a command line may depend on. */
 export interface Launch {
@@ -46,7 +48,7 @@ export interface Server {
 }
 
 const REQ_RES: readonly ScenarioName[] = ['hello', 'echo', '64k', 'cpu'];
-const ALL: readonly ScenarioName[] = [...REQ_RES, 'fetch'];
+const ALL: readonly ScenarioName[] = [...REQ_RES, 'fetch', 'mixed'];
 
 /** The full path of a program: an explicit one, on PATH, or undefined. */
 export function which(name: string, explicit?: string): string | undefined {
@@ -127,7 +129,7 @@ export function allServers(workerClass: string): Server[] {
       name: 'cluster',
       title: `node:cluster, ${CLUSTER_PROCESSES} processes`,
       version: process.version,
-      scenarios: REQ_RES,
+      scenarios: [...REQ_RES, 'mixed'],
       command: () => node('cluster.js', { BENCH_PROCESSES: String(CLUSTER_PROCESSES) }),
     },
     {
@@ -136,6 +138,13 @@ export function allServers(workerClass: string): Server[] {
       version: packageVersion('node_modules/piscina'),
       scenarios: REQ_RES,
       command: ({ threads }) => node('piscina.js', { BENCH_THREADS: String(threads) }),
+    },
+    {
+      name: OFFLOAD,
+      title: 'node:http, heavy in piscina',
+      version: packageVersion('node_modules/piscina'),
+      scenarios: ['mixed'],
+      command: ({ threads }) => node('offload.js', { BENCH_THREADS: String(threads) }),
     },
     {
       name: 'tunicorn',
@@ -150,7 +159,7 @@ export function allServers(workerClass: string): Server[] {
       title: 'gunicorn gthread, 2 x 4',
       version: gunicorn ? versionOf(gunicorn, '--version') : '',
       missing: gunicorn ? undefined : 'no gunicorn on PATH',
-      scenarios: REQ_RES,
+      scenarios: [...REQ_RES, 'mixed'],
       command: ({ port, temp }) => ({
         file: gunicorn!,
         args: ['-k', 'gthread', '-w', '2', '--threads', '4', '-b', `127.0.0.1:${port}`, '--keep-alive', '30'].concat([
@@ -181,6 +190,15 @@ export function allServers(workerClass: string): Server[] {
     },
   ];
 }
+
+/** What the mixed scenario compares heavy throughput with; no server, so it is not among them. */
+export const CORES: Server = {
+  name: 'cores',
+  title: `${CLUSTER_PROCESSES} processes, no server`,
+  version: process.version,
+  scenarios: ['mixed'],
+  command: () => node('cores.js', { BENCH_PROCESSES: String(CLUSTER_PROCESSES) }),
+};
 
 function existsError(file: string): string | undefined {
   try {

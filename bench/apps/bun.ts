@@ -1,6 +1,6 @@
 /** Bun.serve in one process; run by bun, from the same compiled files as the others. */
 import hello from './fetch-hello.js';
-import { burn, echo, HELLO, LARGE } from './work.js';
+import { burn, echo, HELLO, heavy, LARGE } from './work.js';
 
 interface BunServe {
   serve(options: { port: number; hostname: string; fetch(request: Request): Response | Promise<Response> }): unknown;
@@ -17,6 +17,8 @@ async function routed(request: Request): Promise<Response> {
       return new Response(LARGE, text);
     case '/cpu':
       return new Response(burn(), text);
+    case '/heavy':
+      return new Response(heavy(), text);
     case '/echo':
       return new Response(echo(await request.text()), { headers: { 'content-type': 'application/json' } });
     default:

@@ -1,8 +1,8 @@
 /** The (req, res) app of node:http, the cluster and tunicorn: the very same file in all three. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { burn, echo, HELLO, LARGE } from './work.js';
+import { burn, echo, HELLO, heavy, LARGE } from './work.js';
 
-function send(res: ServerResponse, type: string, body: string | Buffer): void {
+export function send(res: ServerResponse, type: string, body: string | Buffer): void {
   res.writeHead(200, { 'content-type': type, 'content-length': Buffer.byteLength(body) });
   res.end(body);
 }
@@ -17,6 +17,9 @@ export default function handler(req: IncomingMessage, res: ServerResponse): void
       break;
     case '/cpu':
       send(res, 'text/plain', burn());
+      break;
+    case '/heavy':
+      send(res, 'text/plain', heavy());
       break;
     case '/echo': {
       const chunks: Buffer[] = [];

@@ -7,6 +7,11 @@ import os
 HELLO = b"Hello, world!"
 LARGE = b"x" * (64 * 1024)
 CPU_ITERATIONS = int(os.environ.get("BENCH_CPU_ITERATIONS", "10000"))
+HEAVY_FACTOR = 10
+
+
+def burn(iterations):
+    return hashlib.pbkdf2_hmac("sha256", b"tunicorn", b"bench", iterations, 32).hex().encode()
 
 
 def app(environ, start_response):
@@ -17,7 +22,9 @@ def app(environ, start_response):
     elif path == "/64k":
         body = LARGE
     elif path == "/cpu":
-        body = hashlib.pbkdf2_hmac("sha256", b"tunicorn", b"bench", CPU_ITERATIONS).hex().encode()
+        body = burn(CPU_ITERATIONS)
+    elif path == "/heavy":
+        body = burn(HEAVY_FACTOR * CPU_ITERATIONS)
     elif path == "/echo":
         kind = "application/json"
         data = json.loads(environ["wsgi.input"].read())
