@@ -162,10 +162,10 @@ export class Routes {
 
   // --- totals ---
 
-  /** A request of the route was served: CPU and queue microseconds that it took, as far as known. */
-  count(route: number, cpuUs: number, waitUs: number): void {
+  /** So many requests of the route were served: CPU and queue microseconds that they took, as far as known. */
+  count(route: number, requests: number, cpuUs: number, waitUs: number): void {
     const at = route * TOTALS;
-    Atomics.add(this.totals, at + REQUESTS, 1n);
+    Atomics.add(this.totals, at + REQUESTS, BigInt(requests));
     if (cpuUs > 0) Atomics.add(this.totals, at + CPU_US, BigInt(Math.round(cpuUs)));
     if (waitUs > 0) Atomics.add(this.totals, at + WAIT_US, BigInt(Math.round(waitUs)));
   }

@@ -308,6 +308,7 @@ class PoolThread {
 
   private sweep(): void {
     if (this.handler.held > 0) this.handler.flushHeld();
+    this.handler.lanes.report();
     if (!sweep(this.handler) && this.handler.held === 0 && this.sweeper !== null) {
       clearInterval(this.sweeper);
       this.sweeper = null;
@@ -330,6 +331,7 @@ class PoolThread {
       for (const id of this.polls.splice(0)) native.pollStop(id);
       if (Atomics.exchange(this.control, this.shared.threadWord(this.slot, T.EPFD), 0) !== 0) this.selector.close();
       if (this.sweeper !== null) clearInterval(this.sweeper);
+      this.handler.lanes.report();
       this.accessLog?.flush();
       this.finish();
     });

@@ -104,7 +104,7 @@ export abstract class Holder {
   protected endRequest(conn: Connection, status: number): void {
     if (!this.active.delete(conn)) return;
     conn.active = false;
-    this.lanes.end(conn, conn.inHandler || this.inTurn, (this.clock[0] - conn.began) | 0);
+    this.lanes.end(conn, conn.inHandler || this.inTurn, this.clock[0]);
     this.control[this.inflight]--;
     this.control[this.served]++;
     this.o.accessLog?.write(accessLine(conn, status));

@@ -24,6 +24,13 @@ export const FULL = 3;
 /** A light request that took so long by the coarse clock is looked at again, ms: three ticks of the slowest kernel clock. */
 const SUSPECT_MS = 30;
 
+interface Totals {
+  requests: number;
+  measured: number;
+  cpuUs: number;
+  waitUs: number;
+}
+
 export interface LaneOptions {
   slot: number;
   shared: Shared;
@@ -42,6 +49,9 @@ export class Lanes {
   private readonly rings: ReadyRing[] = [];
   private readonly ring: ReadyRing;
   private marked = false;
+  /** Requests of each route, and the CPU and queue microseconds that are known of them, since the last report(). */
+  private readonly counts: Totals[] = [];
+  private touched: number[] = [];
   /** take() holds a lane for the connection that is handled now. */
   private reserved = false;
   /** Of the connection that take() returned. */
@@ -63,7 +73,7 @@ export class Lanes {
     const route = routes.find(method, url);
     conn.route = route;
     if (routes.fenced(route, now) > 0) return FENCED;
-    conn.measured = routes.mustMeasure(route);
+    conn.measured = routes.mustMeasure(route, now);
     conn.cpu = conn.cpuAt = 0;
     if (!conn.measured || !routes.heavy(route)) return RUN;
     if (this.reserved || this.enter()) {
@@ -173,16 +183,35 @@ export class Lanes {
   }
 
   /** The request is over. `sync`: it ended before its handler returned, or with it; otherwise in a callback. */
-  end(conn: Connection, sync: boolean, ms: number): void {
+  end(conn: Connection, sync: boolean, now: number): void {
     const { routes } = this;
+    let total = this.counts[conn.route];
+    if (total === undefined) total = this.counts[conn.route] = { requests: 0, measured: 0, cpuUs: 0, waitUs: 0 };
+    if (total.requests++ === 0) this.touched.push(conn.route);
+    if (conn.queuedMs > 0) total.waitUs += conn.queuedMs * 1000;
     if (conn.measured) {
       this.stop(conn);
-      routes.record(conn.route, conn.cpu + (sync ? 0 : native.stretchCpu()));
+      const us = conn.cpu + (sync ? 0 : native.stretchCpu());
+      routes.record(conn.route, us, now);
+      total.measured++;
+      total.cpuUs += us;
       conn.measured = false;
-    } else if (sync && ms >= SUSPECT_MS) routes.suspect(conn.route);
+    } else if (sync && ((now - conn.began) | 0) >= SUSPECT_MS) routes.suspect(conn.route);
     if (!conn.heavy) return;
     conn.heavy = false;
     Atomics.sub(this.control, this.mine, 1);
+  }
+
+  /** Adds what was counted to the worker's totals; requests that were not measured at what their route costs. */
+  report(): void {
+    const { touched, routes, counts } = this;
+    if (touched.length === 0) return;
+    this.touched = [];
+    for (const route of touched) {
+      const { requests, measured, cpuUs, waitUs } = counts[route];
+      routes.count(route, requests, cpuUs + (requests - measured) * routes.cost(route), waitUs);
+      counts[route] = { requests: 0, measured: 0, cpuUs: 0, waitUs: 0 };
+    }
   }
 
   /** For the scheduler: light threads first. Where it is not allowed nothing is lost but that. */

@@ -85,7 +85,7 @@ export class Guard {
     const conn = this.current(slot);
     if (conn === null) return;
     const route = this.o.table.route(conn.fd);
-    if (!this.routes.heavy(route)) this.routes.record(route, us);
+    if (!this.routes.heavy(route)) this.routes.record(route, us, native.clock());
   }
 
   private judge(slot: number, stuckMs: number, now: number): void {
@@ -209,7 +209,7 @@ export class Guard {
     if (culprit === null) return;
     const route = table.route(culprit.fd);
     if (cause === 'timeout' || cause === 'disconnect')
-      this.routes.record(route, ((clock - table.began(culprit.fd)) | 0) * 1000);
+      this.routes.record(route, ((clock - table.began(culprit.fd)) | 0) * 1000, clock);
     const { fenceKills, fenceWindow, fenceTime } = config;
     if (fenceKills === 0) return;
     if (!this.routes.ended(route, clock, fenceKills, fenceWindow * 1000, fenceTime * 1000)) return;

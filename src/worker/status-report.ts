@@ -5,6 +5,7 @@
 import type { ThreadPool } from '../pool/thread-pool.js';
 import { DRAINING, READY, type Readiness } from '../shared/health.js';
 import { ABSENT, C, PARKED, type Shared, T } from '../shared/memory.js';
+import type { RouteStats } from '../shared/routes.js';
 import { version } from '../version.js';
 
 /** All threads stuck for longer: the worker is not ready, ms. */
@@ -48,8 +49,8 @@ export interface StatusReport extends HealthFacts {
   inflight: number;
   /** Requests finished, modulo 2^32. */
   served: number;
-  /** Totals per route, where there are any. */
-  routes?: unknown;
+  /** What is known of each route: totals, expected cost. */
+  routes: RouteStats[];
 }
 
 /**
@@ -71,7 +72,7 @@ export interface HealthOptions {
   maxQueue: number;
   /** As in the boot message. */
   age: number;
-  routes?: () => unknown;
+  routes: () => RouteStats[];
 }
 
 export class Health {
@@ -142,7 +143,7 @@ export class Health {
       inflight: pool.inflight,
       served: pool.served,
       threads: Array.from({ length: shared.threads }, (_, i) => this.thread(i + 1)),
-      routes: routes?.(),
+      routes: routes(),
     };
   }
 

@@ -104,7 +104,13 @@ export class ThreadWorker extends Worker {
       keepAlive: !sync && config.keepalive > 0,
       onLost: (slot, error) => this.guard.lost(slot, error),
     });
-    this.health = new Health({ shared: this.shared, pool: this.pool, maxQueue: config.maxQueue, age: boot.age });
+    this.health = new Health({
+      shared: this.shared,
+      pool: this.pool,
+      maxQueue: config.maxQueue,
+      age: boot.age,
+      routes: () => this.guard.routes.list(native.clock()),
+    });
     const { listeners } = boot;
     this.status = new StatusServer({
       listeners,

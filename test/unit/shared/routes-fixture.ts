@@ -34,7 +34,7 @@ function race({ index, threads, memories, urls, arrived, found }: Race): void {
       const which = (i * step) % urls.length;
       found[(round * threads + index) * urls.length + which] = routes.find('GET', urls[which]);
       routes.record(OTHER_ROUTE, 20, 0);
-      routes.count(OTHER_ROUTE, 3_000_000_000, 0);
+      routes.count(OTHER_ROUTE, 1, 3_000_000_000, 0);
     }
   });
   parentPort!.postMessage('done');
@@ -50,7 +50,7 @@ function churn({ index, memory, progress }: Churn): void {
     const route = routes.find('GET', churnUrl(index, i));
     routes.record(route, 20, 0);
     routes.suspect(route);
-    routes.count(route, 1, 1);
+    routes.count(route, 1, 1, 1);
     Atomics.add(progress, 0, 1);
   }
 }

@@ -127,7 +127,7 @@ describe('between any two words', () => {
         for (const url of [...urls].reverse()) {
           const route = routes.find('GET', url);
           routes.record(route, 20, 5);
-          routes.count(route, 5, 6);
+          routes.count(route, 1, 5, 6);
           routes.ended(route, 5, 1, 100, 100);
           routes.fenced(route, 500);
         }

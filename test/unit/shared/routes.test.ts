@@ -205,10 +205,10 @@ test('totals, over 2^32 and from all threads', () => {
   const [one, two, main] = [new Routes(memory), new Routes(memory), new Routes(memory)];
   assert.deepEqual(main.list(0), []);
   const route = one.find('POST', '/a/1');
-  one.count(route, 5_000_000_000, 250_000);
-  two.count(two.find('POST', '/a/2'), 1_000_000.4, 0);
+  one.count(route, 1, 5_000_000_000, 250_000);
+  two.count(two.find('POST', '/a/2'), 1, 1_000_000.4, 0);
   two.record(route, 20_500, 0);
-  two.count(OTHER_ROUTE, 0, 0);
+  two.count(OTHER_ROUTE, 1, 0, 0);
   assert.deepEqual(main.list(0), [
     { route: 'everything else', requests: 1, cpuSeconds: 0, waitSeconds: 0, costMs: 0, heavy: false, fenced: 0 },
     { route: 'POST /a/:id', requests: 2, cpuSeconds: 5001, waitSeconds: 0.25, costMs: 20.5, heavy: true, fenced: 0 },

@@ -38,11 +38,13 @@ describe('readiness', () => {
   }
 });
 
+const ROUTES = [{ route: 'GET /', requests: 1, cpuSeconds: 0, waitSeconds: 0, costMs: 0, heavy: false, fenced: 0 }];
+
 describe('Health', () => {
   function make(maxQueue = 0) {
     const shared = new Shared(allocate(3, 64, { epfd: -1, mainWake: -1, threadWake: [] }));
     const pool = { stuck: [] as boolean[], inflight: 5, served: 7 };
-    const health = new Health({ shared, pool, maxQueue, age: 4, routes: () => [{ route: 'GET /' }] });
+    const health = new Health({ shared, pool, maxQueue, age: 4, routes: () => ROUTES });
     return { shared, pool, health, ready: () => Atomics.load(shared.control, C.READY) };
   }
 
@@ -130,7 +132,7 @@ describe('Health', () => {
         { slot: 2, state: 'parked', inflight: 0, heavy: 0, served: 0, heapKiB: 0 },
         { slot: 3, state: 'absent', inflight: 0, heavy: 0, served: 0, heapKiB: 0 },
       ],
-      routes: [{ route: 'GET /' }],
+      routes: ROUTES,
     });
     pool.stuck[1] = false;
     assert.equal(health.report().threads[0].state, 'active');
@@ -253,6 +255,7 @@ describe('StatusServer', { timeout: 30_000 }, () => {
     connections: 0,
     inflight: 0,
     served: 0,
+    routes: [],
   };
   let report = facts;
   let port = 0;
