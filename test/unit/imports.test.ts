@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 
 /** Anyone may import these. */
-const COMMON = ['errors', 'log', 'log-file', 'messages', 'version', 'config'];
+const COMMON = ['errors', 'log', 'log-file', 'messages', 'version', 'config', 'access-format'];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
@@ -32,6 +32,8 @@ const LAYERS: Record<string, string[]> = {
   'log-file': [],
   messages: [],
   version: [],
+  'access-format': [],
+  'access-atoms': [],
 };
 /** The lowest layers do without most of what is common. */
 const NARROW: Record<string, string[]> = {
@@ -39,7 +41,9 @@ const NARROW: Record<string, string[]> = {
   errors: [],
   version: [],
   'log-file': [],
-  config: ['errors', 'version', 'config'],
+  'access-atoms': [],
+  'access-format': ['access-atoms'],
+  config: ['errors', 'version', 'config', 'access-format'],
   messages: ['config: types'],
   log: ['errors', 'log-file', 'config: types'],
 };
