@@ -8,6 +8,7 @@ import type { Socket } from 'node:net';
 import { native } from '../native/binding.js';
 import type { Connection } from './connection.js';
 import type { RequestParser } from './parser.js';
+import { timeResponse } from './server-timing.js';
 
 const kConnection = Symbol('tunicorn.connection');
 
@@ -77,6 +78,7 @@ export function makeResponse(conn: Connection, req: IncomingMessage, keepAlive: 
   const { socket } = conn;
   socket._httpMessage = res;
   parts.socket = socket as unknown as Socket;
+  if (conn.host.serverTiming) timeResponse(conn, res);
   return res;
 }
 

@@ -20,7 +20,6 @@ import { EAGAIN, native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
 import { C } from '../shared/memory.js';
 import { HAS_HEAD } from '../shared/tconn.js';
-import { accessLine } from './access-log.js';
 import { type HandlerOptions, Holder } from './holder.js';
 
 /** Incomplete heads up to this length are parsed again whenever a byte came. */
@@ -242,7 +241,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
 
   private answer(conn: Connection, status: number, detail = '', extra = ''): void {
     if (conn.active) this.endRequest(conn, status);
-    else this.o.accessLog?.write(accessLine(conn, status));
+    else this.accessLines?.write(conn, status);
     conn.part(disconnected(0));
     conn.refuse(status, detail, extra);
   }

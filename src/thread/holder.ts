@@ -8,13 +8,14 @@
 import type { App } from '../app/types.js';
 import type { Config } from '../config/settings.js';
 import type { Connection } from '../http/connection.js';
+import { CostMeter } from '../http/cost.js';
 import type { AccessLog, Logger } from '../log.js';
 import { native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
 import type { Driver } from '../shared/driver.js';
 import { C, type Shared, T } from '../shared/memory.js';
 import { type ConnTable, IN_HAND, OWNER_FREE, OWNER_THREAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
-import { accessLine } from './access-log.js';
+import { AccessLines } from './access-log.js';
 
 export interface HandlerOptions {
   slot: number;
@@ -47,6 +48,9 @@ export abstract class Holder {
   holding = false;
   /** Responses in the outbox, at most. */
   held = 0;
+  readonly meter: CostMeter | null;
+  readonly serverTiming: boolean;
+  protected readonly accessLines: AccessLines | null;
   protected readonly control: Int32Array;
   protected readonly keepAliveMs: number;
   private readonly begun: number;
@@ -63,6 +67,12 @@ export abstract class Holder {
     this.served = shared.threadWord(slot, T.SERVED);
     this.clock = shared.control.subarray(shared.threadWord(slot, T.CLOCK), shared.threadWord(slot, T.CLOCK) + 2);
     this.keepAliveMs = options.keepAlive ? config.keepalive * 1000 : 0;
+    const { accessLog: log, table } = options;
+    this.accessLines = log === null ? null : new AccessLines(log, config.accessLogFormat, slot, table);
+    this.serverTiming = config.serverTiming;
+    const shown = this.accessLines?.format;
+    const costs = config.serverTiming || shown?.needsCost === true;
+    this.meter = costs || shown?.needsTime ? new CostMeter(slot, costs) : null;
     this.headMs = config.headerTimeout > 0 ? config.headerTimeout * 1000 : 0x3fffffff;
   }
 
@@ -74,6 +84,7 @@ export abstract class Holder {
     this.control[this.begun]++;
     this.control[this.inflight]++;
     this.active.add(conn);
+    if (this.meter !== null) this.meter.begin(conn);
   }
 
   protected endRequest(conn: Connection, status: number): void {
@@ -81,7 +92,8 @@ export abstract class Holder {
     conn.active = false;
     this.control[this.inflight]--;
     this.control[this.served]++;
-    this.o.accessLog?.write(accessLine(conn, status));
+    if (this.meter !== null) this.meter.measure(conn);
+    if (this.accessLines !== null) this.accessLines.write(conn, status);
     this.o.ended();
   }
 
