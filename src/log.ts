@@ -167,7 +167,7 @@ export function createLogger(options: LoggerOptions): Logger {
 
 /** Access log destination; lines leave at flush(), or earlier when 64 KiB are waiting. */
 export interface AccessLog {
-  /** Adds a line (without its end). Control characters in it are escaped. Never throws. */
+  /** Adds a line (without its end). Control characters in it are escaped, but for tabs, which a format may have. Never throws. */
   write(line: string): void;
   /** Writes what is waiting. What a full pipe does not take stays for the next flush, up to 1 MiB. Never throws. */
   flush(): void;
@@ -187,7 +187,8 @@ export function openAccessLog(path: string | null): AccessLog | null {
   if (path === null) return null;
   const file = openFile('access log', path, 1);
   return {
-    write: (line) => file.write(`${escapeText(line)}\n`),
+    write: (line) =>
+      file.write(`${line.includes('\t') ? line.split('\t').map(escapeText).join('\t') : escapeText(line)}\n`),
     flush: () => void file.flush(),
     reopen: () => file.reopen(),
     close: () => closeFile(file),

@@ -11,8 +11,9 @@ import { type Config, type Env, type Setting, settingList } from './settings.js'
 /** What the command line asks for: to run, or only to print something. */
 export type Invocation = { run: Config } | { print: string };
 
+/** '-w, --workers <INT>'; one without a placeholder takes no value. */
 function flagsText(flags: readonly string[], meta: string): string {
-  return `${flags.join(', ')} <${meta}>`;
+  return meta === '' ? flags.join(', ') : `${flags.join(', ')} <${meta}>`;
 }
 
 /** Help text of a setting: description, range and default. */
@@ -20,7 +21,8 @@ function describe(setting: Setting): string {
   const { range, unit } = setting.kind;
   const value = setting.defaultText ?? String(setting.default());
   const from = setting.env ? `, or from $${setting.env.variable}` : '';
-  return `${setting.description} [${range}${unit && ` ${unit}`}] (default: ${value}${from})`;
+  const accepts = range && ` [${range}${unit && ` ${unit}`}]`;
+  return `${setting.description}${accepts} (default: ${value}${from})`;
 }
 
 /** Joins the long flags of a setting that commander would otherwise take as one option with two names. */
@@ -32,6 +34,7 @@ function addSetting(program: Command, setting: Setting, raw: Map<string, RawValu
     const option = new Option(flagsText(i === 0 ? [...short, flag] : [flag], setting.kind.meta));
     option.description = i === 0 ? describe(setting) : '';
     if (i > 0) option.hideHelp();
+    if (option.isBoolean()) option.preset('true');
     option.argParser((value: string) => {
       const before = raw.get(setting.key);
       const list = setting.multiple && before ? [...(before.value as string[]), value] : [value];

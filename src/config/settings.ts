@@ -4,10 +4,13 @@
  * gunicorn has the setting; ours alone are containment and health, thread_pool, header_timeout and body_timeout.
  * To add a setting, add an entry; nothing else needs to change.
  */
+import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
 import { usableCpus } from './cpus.js';
 import {
+  accessFormat,
   addresses,
   choice,
+  flag,
   folder,
   headerName,
   integer,
@@ -388,6 +391,26 @@ export const SETTINGS = [
     default: () => null,
     defaultText: 'no access log',
     description: 'File for the access log; - is standard output.',
+  }),
+  setting({
+    name: 'access_log_format',
+    key: 'accessLogFormat',
+    flags: ['--access-logformat'],
+    section: LOGGING,
+    kind: accessFormat(),
+    default: () => DEFAULT_ACCESS_FORMAT,
+    description:
+      "Line of the access log, with gunicorn's atoms (h l u t r m U q H s B b f a T D M L p, {header}i, {header}o, {variable}e) and %(Q)s queue wait in ms, %(C)s CPU time in ms, %(E)s event loop's wait in ms, %(W)s thread, %(R)s route, %(I)s request id.",
+  }),
+  setting({
+    name: 'server_timing',
+    key: 'serverTiming',
+    flags: ['--server-timing'],
+    section: LOGGING,
+    kind: flag(),
+    default: () => false,
+    description:
+      "Responses carry a Server-Timing field with queue wait, CPU time, event loop's wait (ms) and thread; chunked ones also a trailer with the final values.",
   }),
   setting({
     name: 'chdir',

@@ -6,6 +6,7 @@
  */
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
+import { compileAccessFormat } from '../access-format.js';
 
 /** A value that a setting refuses. Internal: config.ts turns it into a TunicornError that names the source. */
 export class InvalidValue extends Error {}
@@ -101,6 +102,38 @@ function text(value: unknown, what: string): string {
 /** A log destination: a file path, or '-' for the standard stream. */
 export function logfile(): Kind<string> {
   return { meta: 'FILE', unit: '', range: 'a path, or -', parse: (value) => text(value, 'a file path') };
+}
+
+/** On or off: a flag without a value on the command line, where its being there says on. */
+export function flag(): Kind<boolean> {
+  return {
+    meta: '',
+    unit: '',
+    range: '',
+    parse(value) {
+      if (typeof value === 'boolean') return value;
+      if (value === 'true' || value === 'false') return value === 'true';
+      throw new InvalidValue(`${show(value)} is not true or false`);
+    },
+  };
+}
+
+/** Format of the access log's lines, see access-format.ts. */
+export function accessFormat(): Kind<string> {
+  return {
+    meta: 'STRING',
+    unit: '',
+    range: 'text with atoms such as %(h)s',
+    parse(value) {
+      const format = text(value, 'a format');
+      try {
+        compileAccessFormat(format);
+      } catch (err) {
+        throw new InvalidValue((err as SyntaxError).message);
+      }
+      return format;
+    },
+  };
 }
 
 /** As logfile(), and null (no log). */

@@ -13,6 +13,7 @@ import { errorResponse } from '../answers.js';
 import { EAGAIN, native } from '../native/binding.js';
 import type { ControlSource, RequestControl } from '../request.js';
 import { type BodyOwner, BodyReader, MAX_TURN, readLate } from './body.js';
+import type { CostMeter } from './cost.js';
 import { disconnected, drainResponse, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
@@ -23,6 +24,10 @@ export interface ConnectionHost {
   readonly parser: RequestParser;
   /** The thread's clock words: [coarse ms, bytes of the last send]. */
   readonly clock: Int32Array;
+  /** Measures what requests cost; null: nobody wants to know. Set where serverTiming is. */
+  readonly meter: CostMeter | null;
+  /** Responses carry Server-Timing. */
+  readonly serverTiming: boolean;
   /** Wait in the thread's own event loop for the fd; neither: no more waiting. */
   watch(conn: Connection, read: boolean, write: boolean): void;
   /** A byte of a response leaves. */
@@ -87,17 +92,24 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   route = 0;
   heavy = false;
   measured = false;
-  cpu = 0;
-  /** How long the request waited for a thread, ms (known to 10 ms); -1 = not at all. */
-  queuedMs = -1;
-  cpuAt = 0;
+  laneUs = 0;
+  laneAt = 0;
+  /** How long the request waited for a thread, ms (known to 10 ms), 0 = not at all; and the next one, -1 = not at all. */
+  queuedMs = 0;
+  waitedMs = -1;
   /** Coarse clock until when the request may take, 0 = for ever. */
   limit = 0;
   /** The client has ended its side, and may have left: it was asked by an interim response. */
   peerEnded = false;
-  /** Bytes sent beside the socket, and length of the response's head, for the access log. */
+  /** Bytes sent beside the socket, and the response's head where the fetch path has made it, for the access log. */
   directBytes = 0;
-  headBytes = 0;
+  head = '';
+  /** What it cost, us, -1 = not measured, and the clocks when it began (cost.ts). */
+  cpuUs = -1;
+  loopUs = -1;
+  startedAt = 0;
+  cpuAt = -1;
+  idleAt = -1;
   /** The client has sent requests before it had the response to an earlier one. */
   pipelines = false;
   private bytesBefore = 0;
@@ -152,15 +164,20 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     this.versionMinor = parser.versionMinor;
     this.began = this.touched = now;
     this.status = 0;
-    this.headBytes = 0;
     this.peerEnded = false;
+    this.head = '';
+    this.queuedMs = Math.max(0, this.waitedMs);
     this.bytesBefore = this.bytesOut;
+  }
+
+  /** Head of the handler's response, '' before it is made. */
+  get headSent(): string {
+    return this.head || ((this.res as unknown as { _header?: string | null })?._header ?? '');
   }
 
   /** Bytes of the response's body that were sent (framing of chunks counted in). */
   get bodyBytes(): number {
-    const head = this.headBytes || ((this.res as unknown as { _header?: string })?._header?.length ?? 0);
-    return Math.max(0, this.bytesOut - this.bytesBefore - head);
+    return Math.max(0, this.bytesOut - this.bytesBefore - this.headSent.length);
   }
 
   // --- the body ---

@@ -14,6 +14,7 @@ import type { ControlSource, RequestControl } from '../request.js';
 import type { Connection, OpenExchange } from './connection.js';
 import { disconnected, makeRequest } from './message.js';
 import type { RequestParser } from './parser.js';
+import { timedHead, timingTrailer } from './server-timing.js';
 
 const NEW = 0;
 const STREAMING = 1;
@@ -123,9 +124,10 @@ export class Exchange implements OpenExchange, ControlSource {
     const declared = status === 204 || (status === 304 && body === null) ? -1 : lengthOf(body);
     if (declared >= 0) head += `Content-Length: ${declared}\r\n`;
     head += this.connectionLines();
+    if (conn.host.serverTiming) head = timedHead(conn, head, false);
     this.state = DONE;
     conn.status = status;
-    conn.headBytes = head.length;
+    conn.head = head;
     const bodyless = this.method === 'HEAD' || status === 204 || status === 304;
     if (bodyless || body === null || declared === 0) this.sendText(head);
     else if (typeof body !== 'string') this.sendBytes(head, body);
@@ -150,9 +152,10 @@ export class Exchange implements OpenExchange, ControlSource {
     this.bodyless = bodyless;
     this.left = bodyless ? -1 : (length ?? -1);
     head += this.connectionLines();
+    if (conn.host.serverTiming) head = timedHead(conn, head, this.chunked);
     this.state = STREAMING;
     conn.status = status;
-    conn.headBytes = head.length;
+    conn.head = head;
     conn.socket.write(head, 'latin1');
   }
 
@@ -199,7 +202,7 @@ export class Exchange implements OpenExchange, ControlSource {
     }
     this.state = DONE;
     const { conn } = this;
-    if (this.chunked) conn.socket.write('0\r\n\r\n', 'latin1');
+    if (this.chunked) conn.socket.write(`0\r\n${conn.host.serverTiming ? timingTrailer(conn) : ''}\r\n`, 'latin1');
     conn.responseDone(true);
   }
 

@@ -9,6 +9,7 @@ import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
 import type { RequestParser } from './parser.js';
+import { timeResponse } from './server-timing.js';
 
 interface RequestParts {
   [CONTROL]: Connection;
@@ -76,6 +77,7 @@ export function makeResponse(conn: Connection, req: IncomingMessage, keepAlive: 
   const { socket } = conn;
   socket._httpMessage = res;
   parts.socket = socket as unknown as Socket;
+  if (conn.host.serverTiming) timeResponse(conn, res);
   return res;
 }
 

@@ -1,51 +1,101 @@
-/** The access log's line: gunicorn's default format, `%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"`. */
+/** The access log of a thread: what a Connection knows of its request, as the facts that a format shows. */
+import { type AccessFacts, type AccessFormat, compileAccessFormat } from '../access-format.js';
 import type { Connection } from '../http/connection.js';
+import type { AccessLog } from '../log.js';
+import type { Routes } from '../shared/routes.js';
+import type { ConnTable } from '../shared/tconn.js';
 
-const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec'];
+/** Facts of the connection that is set; a line reads what its format shows. */
+class ConnFacts implements AccessFacts {
+  readonly thread: number;
+  conn!: Connection;
+  status = 0;
+  private readonly table: ConnTable;
+  private readonly routes: Routes;
 
-function two(n: number): string {
-  return n < 10 ? `0${n}` : `${n}`;
-}
-
-let stampSecond = 0;
-let stamp = '';
-
-/** [23/Nov/2026:12:00:00 +0000], made once a second. */
-function clfTime(): string {
-  const ms = Date.now();
-  const second = Math.floor(ms / 1000);
-  if (second !== stampSecond) {
-    const d = new Date(ms);
-    const offset = -d.getTimezoneOffset();
-    const zone = `${offset < 0 ? '-' : '+'}${two(Math.floor(Math.abs(offset) / 60))}${two(Math.abs(offset) % 60)}`;
-    const time = `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
-    stamp = `[${two(d.getDate())}/${MONTHS[d.getMonth()]}/${d.getFullYear()}:${time} ${zone}]`;
-    stampSecond = second;
+  constructor(thread: number, table: ConnTable, routes: Routes) {
+    this.thread = thread;
+    this.table = table;
+    this.routes = routes;
   }
-  return stamp;
-}
 
-/** Client-controlled text inside quotes: quotes, backslashes and controls cannot end the field or the line. */
-function quoted(text: string | undefined): string {
-  if (text === undefined || text === '') return '-';
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: controls are what is looked for
-  return text.replace(/["\\\x00-\x1f\x7f-\x9f]/g, (c) => {
-    if (c === '"' || c === '\\') return `\\${c}`;
-    return `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`;
-  });
-}
-
-/** One line, without its end. */
-export function accessLine(conn: Connection, status: number): string {
-  const headers = conn.rawHeaders;
-  let referer: string | undefined;
-  let agent: string | undefined;
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i];
-    if (name.length === 7 && name.toLowerCase() === 'referer') referer = headers[i + 1];
-    else if (name.length === 10 && name.toLowerCase() === 'user-agent') agent = headers[i + 1];
+  /** A head that could not be read is no request: nothing was measured. */
+  private get known(): boolean {
+    return this.conn.method !== '';
   }
-  const request = conn.method === '' ? '-' : `${conn.method} ${quoted(conn.url)} HTTP/1.${conn.versionMinor}`;
-  const host = conn.socket.remoteAddress ?? '-';
-  return `${host} - - ${clfTime()} "${request}" ${status} ${conn.bodyBytes} "${quoted(referer)}" "${quoted(agent)}"`;
+
+  get remoteAddress(): string {
+    return this.conn.socket.remoteAddress ?? '';
+  }
+
+  get method(): string {
+    return this.conn.method;
+  }
+
+  get target(): string {
+    return this.conn.url;
+  }
+
+  get versionMinor(): number {
+    return this.conn.versionMinor;
+  }
+
+  get bodyBytes(): number {
+    return this.known ? this.conn.bodyBytes : 0;
+  }
+
+  get rawHeaders(): readonly string[] {
+    return this.conn.rawHeaders;
+  }
+
+  readonly responseHeader = (name: string): string | null => {
+    const head = this.known ? this.conn.headSent : '';
+    const at = head.toLowerCase().lastIndexOf(`\r\n${name}:`);
+    return at < 0 ? null : head.slice(at + name.length + 3, head.indexOf('\r\n', at + 2)).trim();
+  };
+
+  get durationMs(): number {
+    return this.known ? performance.now() - this.conn.startedAt : -1;
+  }
+
+  get queueMs(): number {
+    return this.known ? this.conn.queuedMs : -1;
+  }
+
+  get cpuUs(): number {
+    return this.known ? this.conn.cpuUs : -1;
+  }
+
+  get loopUs(): number {
+    return this.known ? this.conn.loopUs : -1;
+  }
+
+  get route(): string {
+    return this.known ? this.routes.name(this.conn.route) : '';
+  }
+
+  get id(): string {
+    return this.known ? this.table.requestId(this.conn.fd) : '';
+  }
+}
+
+export class AccessLines {
+  /** What has to be measured of each request. */
+  readonly format: AccessFormat;
+  private readonly log: AccessLog;
+  private readonly facts: ConnFacts;
+
+  /** slot: number of the thread. */
+  constructor(log: AccessLog, format: string, slot: number, table: ConnTable, routes: Routes) {
+    this.log = log;
+    this.format = compileAccessFormat(format);
+    this.facts = new ConnFacts(slot, table, routes);
+  }
+
+  /** A request is over. While the thread still owns its connection. */
+  write(conn: Connection, status: number): void {
+    this.facts.conn = conn;
+    this.facts.status = status;
+    this.log.write(this.format.line(this.facts));
+  }
 }

@@ -20,7 +20,6 @@ import { EAGAIN, native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
 import { C, T } from '../shared/memory.js';
 import { HAS_HEAD, WHOLE } from '../shared/tconn.js';
-import { accessLine } from './access-log.js';
 import { answerHealth } from './health.js';
 import { type HandlerOptions, Holder } from './holder.js';
 import { FENCED, RUN, WAIT } from './lanes.js';
@@ -62,9 +61,9 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       conn = new Connection(this, fd, generation);
       this.connections.set(fd, conn);
     }
-    conn.queuedMs = queued ? Math.max(0, (native.clock() - this.o.table.began(fd)) | 0) : -1;
+    conn.waitedMs = queued ? Math.max(0, (native.clock() - this.o.table.began(fd)) | 0) : -1;
     this.receive(conn);
-    conn.queuedMs = -1;
+    conn.waitedMs = -1;
   }
 
   /** Goes on with a connection: with its early bytes, or with what came while this thread had it. See again(). */
@@ -200,7 +199,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       return;
     }
     // Nobody waits for what would be made here.
-    if (conn.queuedMs >= 0 && hasLeft(this, conn)) {
+    if (conn.waitedMs >= 0 && hasLeft(this, conn)) {
       this.drop(conn, disconnected(0));
       return;
     }
@@ -318,7 +317,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
 
   private answer(conn: Connection, status: number, detail = '', extra = '', reason = disconnected(0)): void {
     if (conn.active) this.endRequest(conn, status);
-    else this.o.accessLog?.write(accessLine(conn, status));
+    else this.accessLines?.write(conn, status);
     conn.part(reason);
     conn.refuse(status, detail, extra);
   }

@@ -8,13 +8,14 @@
 import type { App } from '../app/types.js';
 import type { Config } from '../config/settings.js';
 import type { Connection } from '../http/connection.js';
+import { CostMeter } from '../http/cost.js';
 import type { AccessLog, Logger } from '../log.js';
 import { native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
 import type { Driver } from '../shared/driver.js';
 import { C, type Shared, T } from '../shared/memory.js';
 import { type ConnTable, IN_HAND, OWNER_FREE, OWNER_THREAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
-import { accessLine } from './access-log.js';
+import { AccessLines } from './access-log.js';
 import { Lanes } from './lanes.js';
 
 export interface HandlerOptions {
@@ -53,6 +54,9 @@ export abstract class Holder {
   holding = false;
   /** Responses in the outbox, at most. */
   held = 0;
+  readonly meter: CostMeter | null;
+  readonly serverTiming: boolean;
+  protected readonly accessLines: AccessLines | null;
   protected readonly control: Int32Array;
   protected readonly keepAliveMs: number;
   private readonly begun: number;
@@ -81,6 +85,13 @@ export abstract class Holder {
         options.yieldWatch();
       },
     });
+    const { accessLog: log, table } = options;
+    this.accessLines =
+      log === null ? null : new AccessLines(log, config.accessLogFormat, slot, table, this.lanes.routes);
+    this.serverTiming = config.serverTiming;
+    const shown = this.accessLines?.format;
+    const costs = config.serverTiming || shown?.needsCost === true;
+    this.meter = costs || shown?.needsTime ? new CostMeter(slot, costs) : null;
     this.headMs = config.headerTimeout > 0 ? config.headerTimeout * 1000 : 0x3fffffff;
   }
 
@@ -96,6 +107,7 @@ export abstract class Holder {
     this.control[this.begun]++;
     this.control[this.inflight]++;
     this.active.add(conn);
+    if (this.meter !== null) this.meter.begin(conn);
   }
 
   /** For how long the client will wait, as its request says, ms; 0 = not said. */
@@ -107,7 +119,8 @@ export abstract class Holder {
     this.lanes.end(conn, conn.inHandler || this.inTurn, this.clock[0]);
     this.control[this.inflight]--;
     this.control[this.served]++;
-    this.o.accessLog?.write(accessLine(conn, status));
+    if (this.meter !== null) this.meter.measure(conn);
+    if (this.accessLines !== null) this.accessLines.write(conn, status);
     this.o.ended();
   }
 

@@ -74,7 +74,7 @@ export class Lanes {
     conn.route = route;
     if (routes.fenced(route, now) > 0) return FENCED;
     conn.measured = routes.mustMeasure(route, now);
-    conn.cpu = conn.cpuAt = 0;
+    conn.laneUs = conn.laneAt = 0;
     if (!conn.measured || !routes.heavy(route)) return RUN;
     if (this.reserved || this.enter()) {
       this.reserved = false;
@@ -162,12 +162,12 @@ export class Lanes {
   /** The handler is about to be called. */
   begin(conn: Connection): void {
     if (!conn.measured) return;
-    conn.cpu = 0;
+    conn.laneUs = 0;
     if (conn.heavy) {
       this.o.yieldAll();
       this.mark(true);
     }
-    conn.cpuAt = native.threadCpu();
+    conn.laneAt = native.threadCpu();
   }
 
   /** The handler has returned; what follows is done in callbacks. */
@@ -177,9 +177,9 @@ export class Lanes {
   }
 
   private stop(conn: Connection): void {
-    if (conn.cpuAt === 0) return;
-    conn.cpu += native.threadCpu() - conn.cpuAt;
-    conn.cpuAt = 0;
+    if (conn.laneAt === 0) return;
+    conn.laneUs += native.threadCpu() - conn.laneAt;
+    conn.laneAt = 0;
   }
 
   /** The request is over. `sync`: it ended before its handler returned, or with it; otherwise in a callback. */
@@ -191,7 +191,7 @@ export class Lanes {
     if (conn.queuedMs > 0) total.waitUs += conn.queuedMs * 1000;
     if (conn.measured) {
       this.stop(conn);
-      const us = conn.cpu + (sync ? 0 : native.stretchCpu());
+      const us = conn.laneUs + (sync ? 0 : native.stretchCpu());
       routes.record(conn.route, us, now);
       total.measured++;
       total.cpuUs += us;

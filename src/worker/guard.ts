@@ -15,8 +15,9 @@ import { stackOf } from '../pool/inspect.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import type { Driver } from '../shared/driver.js';
 import { type Shared, T } from '../shared/memory.js';
-import { Routes } from '../shared/routes.js';
+import type { Routes } from '../shared/routes.js';
 import { type ConnTable, IN_HAND, OWNER_IDLE, OWNER_THREAD } from '../shared/tconn.js';
+import type { MainAccess } from './access.js';
 import type { Lingerer } from './lingerer.js';
 import type { TConn } from './tconn.js';
 
@@ -46,13 +47,15 @@ export interface GuardOptions {
   pool: ThreadPool;
   driver: Driver;
   lingerer: Lingerer;
+  routes: Routes;
+  access: MainAccess;
   log: Logger;
   /** Hands a connection to a thread again. */
   enqueue(conn: TConn): void;
 }
 
 export class Guard {
-  readonly routes: Routes;
+  private readonly routes: Routes;
   private readonly o: GuardOptions;
   private readonly sentences = new Map<number, Sentence>();
   /** When the client of a request in hand was first seen gone. */
@@ -61,7 +64,7 @@ export class Guard {
 
   constructor(options: GuardOptions) {
     this.o = options;
-    this.routes = new Routes(options.shared.memory.routes);
+    this.routes = options.routes;
   }
 
   /** Called at each look of the supervisor. stuckMs: for how long a slot's event loop has not turned. */
@@ -166,8 +169,7 @@ export class Guard {
     for (const [fd, conn] of conns) {
       if (table.generation(fd) !== conn.generation) continue;
       if (table.inherit(fd, slot)) {
-        const answer = table.owesAnswer(fd) ? this.answerTo(conn, conn === culprit ? STATUS[sentence.cause] : 503) : '';
-        lingerer.end(conn, answer);
+        lingerer.end(conn, this.answer(slot, conn, conn === culprit ? STATUS[sentence.cause] : 503));
       } else if (table.owner(fd) === OWNER_IDLE && driver.rearm(fd, conn.generation) < 0) {
         // Not in the selector yet: the thread may have taken it out of main's ring and no further.
         if (table.seize(fd, conn.generation)) this.o.enqueue(conn);
@@ -175,8 +177,16 @@ export class Guard {
     }
   }
 
-  private answerTo(conn: TConn, status: number): string {
-    return errorResponse(status, '', '', this.requestLine(conn).startsWith('HEAD '));
+  /** The answer that is owed, '' where bytes have gone out; the access line of every request that was in hand. */
+  private answer(slot: number, conn: TConn, status: number): string {
+    const { table, access } = this.o;
+    const { fd } = conn;
+    if ((table.facts(fd) & IN_HAND) === 0) return '';
+    const head = native.headLine(fd);
+    const answer = table.wasSent(fd) ? '' : errorResponse(status, '', '', head.startsWith('HEAD '));
+    const durationMs = (native.clock() - table.began(fd)) | 0;
+    access.write(fd, head, status, answer, { thread: slot, durationMs, queueMs: -1 });
+    return answer;
   }
 
   private report(

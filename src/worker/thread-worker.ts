@@ -21,7 +21,9 @@ import { defaultSelector } from '../selector/epoll.js';
 import { EVENT_READ, type Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
 import { allocate, C, Shared } from '../shared/memory.js';
+import { Routes } from '../shared/routes.js';
 import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
+import { MainAccess } from './access.js';
 import { Worker } from './base.js';
 import { Guard } from './guard.js';
 import { KeepaliveQueue } from './keepalive-queue.js';
@@ -55,6 +57,7 @@ export class ThreadWorker extends Worker {
   private readonly selector: Selector<Listener>;
   private readonly shared: Shared;
   private readonly table: ConnTable;
+  private readonly routes: Routes;
   private readonly driver: Driver;
   private readonly pool: ThreadPool;
   private readonly supervisor: Supervisor | null;
@@ -89,6 +92,7 @@ export class ThreadWorker extends Worker {
       }),
     );
     this.table = new ConnTable(this.shared);
+    this.routes = new Routes(this.shared.memory.routes);
     this.driver = new Driver(this.shared, this.table, 0);
     this.selector = defaultSelector<Listener>();
     const { headerTimeout, keepalive } = config;
@@ -109,7 +113,7 @@ export class ThreadWorker extends Worker {
       pool: this.pool,
       maxQueue: config.maxQueue,
       age: boot.age,
-      routes: () => this.guard.routes.list(native.clock()),
+      routes: () => this.routes.list(native.clock()),
     });
     const { listeners } = boot;
     this.status = new StatusServer({
@@ -131,18 +135,11 @@ export class ThreadWorker extends Worker {
     const { shared, table, driver, conns, pool, log } = this;
     const lingerer = new Lingerer(table, (conn) => this.forget(conn));
     this.lingerer = lingerer;
-    this.waiting = new WaitQueue({
-      shared,
-      table,
-      conns,
-      config,
-      pool,
-      lingerer,
-      log,
-      answer: (head) => this.answerHealth(head),
-    });
+    const access = new MainAccess(config, table, this.routes);
+    const common = { shared, table, conns, config, pool, lingerer, access, log };
+    this.waiting = new WaitQueue({ ...common, answer: (head) => this.answerHealth(head) });
     const enqueue = (conn: TConn) => void this.enqueueReq(conn);
-    this.guard = new Guard({ shared, table, conns, config, pool, driver, lingerer, log, enqueue });
+    this.guard = new Guard({ ...common, routes: this.routes, driver, enqueue });
     if (sync) {
       Atomics.store(this.shared.control, C.SUPERVISING, 1);
       startWatchdog((config.gracefulTimeout + 1) * 1000);

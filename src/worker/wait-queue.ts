@@ -15,7 +15,8 @@ import type { Logger } from '../log.js';
 import { CLIENT_ENDED, EPOLLRDHUP, native } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import { C, type Shared } from '../shared/memory.js';
-import { type ConnTable, OWNER_QUEUED } from '../shared/tconn.js';
+import { type ConnTable, HAS_HEAD, OWNER_QUEUED } from '../shared/tconn.js';
+import type { MainAccess } from './access.js';
 import type { Lingerer } from './lingerer.js';
 import type { TConn } from './tconn.js';
 
@@ -36,6 +37,7 @@ export interface WaitQueueOptions {
   config: Config;
   pool: ThreadPool;
   lingerer: Lingerer;
+  access: MainAccess;
   log: Logger;
   /** A request that main can answer itself: the whole response, or null. Asked with the first bytes of what waits. */
   answer(head: Buffer): string | null;
@@ -142,9 +144,7 @@ export class WaitQueue {
     if (!table.seizeQueued(fd, conn.generation)) return;
     if (state === CLIENT_ENDED) {
       conn.asked = true;
-      const n = native.peekBytes(fd, this.head, HEAD);
-      const text = n > 0 ? this.head.latin1Slice(0, n) : native.headLine(fd);
-      if (/^[^\r\n]* HTTP\/1\.1\r?\n/.test(text)) native.sendString(fd, INTERIM, 0);
+      if (/^[^\r\n]* HTTP\/1\.1\r?\n/.test(this.headOf(fd))) native.sendString(fd, INTERIM, 0);
       state = native.hangup(fd);
     }
     if (state !== CLIENT_ENDED) return lingerer.end(conn, '');
@@ -153,11 +153,23 @@ export class WaitQueue {
     pool.enqueue(conn);
   }
 
+  /** The first bytes of what waits: kept by the thread that read it, or still in the kernel. */
+  private headOf(fd: number): string {
+    if ((this.o.table.facts(fd) & HAS_HEAD) !== 0) return native.headLine(fd);
+    const n = native.peekBytes(fd, this.head, HEAD);
+    return n > 0 ? this.head.latin1Slice(0, n) : '';
+  }
+
   private refuse(conn: TConn, why: string): void {
-    const { table, lingerer } = this.o;
-    if (!table.seizeQueued(conn.fd, conn.generation)) return;
+    const { table, lingerer, access } = this.o;
+    const { fd } = conn;
+    const queueMs = (native.clock() - table.began(fd)) | 0;
+    if (!table.seizeQueued(fd, conn.generation)) return;
     this.refusals++;
-    lingerer.end(conn, errorResponse(503, why));
+    const head = this.headOf(fd);
+    const answer = errorResponse(503, why, '', head.startsWith('HEAD '));
+    access.write(fd, head, 503, answer, { thread: '', durationMs: queueMs, queueMs });
+    lingerer.end(conn, answer);
   }
 
   private report(now: number): void {

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 
 /** Anyone may import these. */
-const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', 'version', 'config'];
+const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', 'version', 'config', 'access-format'];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
@@ -34,6 +34,8 @@ const LAYERS: Record<string, string[]> = {
   'log-file': [],
   messages: [],
   version: [],
+  'access-format': [],
+  'access-atoms': [],
 };
 /** The lowest layers do without most of what is common. */
 const NARROW: Record<string, string[]> = {
@@ -43,7 +45,9 @@ const NARROW: Record<string, string[]> = {
   errors: [],
   version: [],
   'log-file': [],
-  config: ['errors', 'version', 'config'],
+  'access-atoms': [],
+  'access-format': ['access-atoms'],
+  config: ['errors', 'version', 'config', 'access-format'],
   messages: ['config: types'],
   log: ['errors', 'log-file', 'config: types'],
 };

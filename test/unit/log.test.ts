@@ -162,15 +162,15 @@ describe('openAccessLog', () => {
     const path = fresh();
     const log = openAccessLog(path)!;
     log.write('one');
-    log.write('two\nforged');
+    log.write('two\nforged\tand\x1b');
     assert.equal(readFileSync(path, 'utf8'), '');
     log.flush();
     log.flush();
-    assert.equal(readFileSync(path, 'utf8'), 'one\ntwo\\nforged\n');
+    assert.equal(readFileSync(path, 'utf8'), 'one\ntwo\\nforged\tand\\x1b\n', 'a format may have tabs');
     openAccessLog(path)!.flush();
     log.write('three');
     log.flush();
-    assert.equal(readFileSync(path, 'utf8'), 'one\ntwo\\nforged\nthree\n');
+    assert.equal(readFileSync(path, 'utf8'), 'one\ntwo\\nforged\tand\\x1b\nthree\n');
   });
 
   it('writes by itself when much is waiting', () => {

@@ -84,6 +84,8 @@ describe('defaults', () => {
       loglevel: 'info',
       errorlog: '-',
       accesslog: null,
+      accessLogFormat: '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
+      serverTiming: false,
     });
   });
 
@@ -166,6 +168,9 @@ describe('the command line', () => {
     [['a', '-k', 'gthreads'], /unknown worker class "gthreads": choose from gthread, sync \(did you mean gthread\?\)/],
     [['a', '--thread-pool', 'x'], /unknown thread pool "x": choose from piscina, tinypool$/],
     [['a', '--access-logfile', ''], /^--access-logfile: /],
+    [['a', '--access-logformat', ''], /^--access-logformat: "" is not a format/],
+    [['a', '--access-logformat', '%(h)s %h'], /^--access-logformat: "%h" at character 7 is no atom: .*%\(h\)s/],
+    [['a', '--server-timing=1'], /server-timing/],
     [['a', '--error-logfile', 'a\0b'], /NUL/],
     [['a', '-b', ':1', '-b', '0.0.0.0:1'], /given twice/],
     [['a', '--health-path', 'healthz'], /^--health-path: "healthz" is not a path that begins with \//],
