@@ -171,17 +171,18 @@ describe('many different segments', () => {
     const names = established.map((route) => app.name(route));
 
     const attacked = new Routes(memory);
+    const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'OTHER'];
     let refused = 0;
     const wild = new Set<string>();
-    for (let i = 0; i < 60_000; i++) {
-      const kinds = [word(i % 97), '7', word(i % 89), word(i), word(i % 3)];
-      const path = Array.from({ length: 1 + (i % 7) }, (_, k) => kinds[(i * 31 + k * k) % kinds.length]);
-      const route = attacked.find(['GET', 'POST', 'HEAD'][i % 3], `/${path.join('/')}`);
+    for (let i = 0; i < 40_000; i++) {
+      // Every way to mix ids and names in eight segments: twice as many nodes as there are places, whatever is merged.
+      const path = Array.from({ length: 8 }, (_, k) => (((i >> 3) >> k) & 1 ? '7' : word(i * 8 + k)));
+      const route = attacked.find(methods[i % 8], `/${path.join('/')}`);
       if (route === OTHER_ROUTE) refused++;
       else if (attacked.name(route).includes('*')) wild.add(attacked.name(route));
     }
     assert.ok(refused > 0, 'it did become full');
-    assert.ok(wild.size > 100, `room was left for patterns with *: ${wild.size}`);
+    assert.ok(wild.size > 20, `room was left for patterns with *: ${wild.size}`);
     assert.ok(app.list(0).length <= 2048);
     for (const one of [app, attacked, new Routes(memory)]) {
       assert.deepEqual(
