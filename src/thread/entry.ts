@@ -337,11 +337,12 @@ class PoolThread {
     });
   }
 
-  /** An error that no handler's call threw: the log names the requests it may belong to; a single one is answered. */
+  /** An error that no handler's call threw: the log names the requests it may belong to; if it is clear which, that one fails. */
   stray(kind: string, error: unknown, log: Logger): void {
     const { handler } = this;
     log.error(`${kind} (${handler.describe()})`, error);
-    if (handler.active.size === 1) for (const conn of handler.active) handler.abandon(conn, 500);
+    const culprit = handler.culprit(this.inTurn);
+    if (culprit !== null) handler.abandon(culprit, 500);
     // An error in a tick has ended the turn's calls in the middle: they have to come again.
     if (this.inTurn) native.eventfdWrite(this.wakeFd);
   }

@@ -383,6 +383,14 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     }
   }
 
+  /** The request that an error belongs to which no call threw: `inTurn`, it came out of the handler that ran last. */
+  culprit(inTurn: boolean): Connection | null {
+    if (inTurn && this.latest?.active) return this.latest;
+    if (this.active.size !== 1) return null;
+    const [only] = this.active;
+    return only;
+  }
+
   /** Requests in hand, for messages about errors that belong to none of them for sure. */
   describe(): string {
     const names = [...this.active].slice(0, 5).map((conn) => `${conn.method} ${conn.url}`);
