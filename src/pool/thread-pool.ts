@@ -136,6 +136,11 @@ export class ThreadPool {
     this.wakeParked();
   }
 
+  /** Something stands in main's ring. */
+  get submitted(): boolean {
+    return !this.ring.empty;
+  }
+
   /** Puts a connection that is QUEUED into main's ring. */
   enqueue(conn: Submittable): void {
     if (this.overflow.length > 0 || !this.ring.put(conn.fd, conn.generation)) this.overflow.push(conn);

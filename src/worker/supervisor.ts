@@ -172,6 +172,11 @@ export class Supervisor {
         pool.stuck[slot] = true;
         stuck++;
         busy++;
+        // Main has not heard of its end yet: others go on meanwhile.
+        if (control[shared.threadWord(slot, T.STATE)] !== ABSENT) {
+          held++;
+          Atomics.compareExchange(control, C.LEADER, slot, 0);
+        }
         continue;
       }
       const idled = idle - this.idle[slot];

@@ -137,7 +137,11 @@ export class ThreadWorker extends Worker {
     this.lingerer = lingerer;
     const access = new MainAccess(config, table, this.routes);
     const common = { shared, table, conns, config, pool, lingerer, access, log };
-    this.waiting = new WaitQueue({ ...common, answer: (head) => this.answerHealth(head) });
+    this.waiting = new WaitQueue({
+      ...common,
+      answer: (head) => this.answerHealth(head),
+      toSelector: (conn) => this.toSelector(conn),
+    });
     const enqueue = (conn: TConn) => void this.enqueueReq(conn);
     this.guard = new Guard({ ...common, routes: this.routes, driver, enqueue });
     if (sync) {
@@ -238,12 +242,14 @@ export class ThreadWorker extends Worker {
 
   /** A new connection. While no thread is free it goes to the selector, so that it only waits once something has come. */
   private admit(conn: TConn): void {
+    if (this.allBusy) this.toSelector(conn);
+    else this.enqueueReq(conn);
+  }
+
+  /** Main owns it, and no thread has had it yet: the selector tells when something has come. */
+  private toSelector(conn: TConn): void {
     const { table } = this;
     const { fd, generation } = conn;
-    if (!this.allBusy) {
-      this.enqueueReq(conn);
-      return;
-    }
     table.setFacts(fd, table.facts(fd) | REGISTERED);
     table.handOver(fd, false);
     if (this.driver.register(fd, generation) < 0 && table.seize(fd, generation)) this.lingerer.end(conn, '');

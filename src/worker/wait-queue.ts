@@ -15,7 +15,7 @@ import type { Logger } from '../log.js';
 import { CLIENT_ENDED, EPOLLRDHUP, native } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import { C, type Shared } from '../shared/memory.js';
-import { type ConnTable, HAS_HEAD, OWNER_QUEUED } from '../shared/tconn.js';
+import { type ConnTable, HAS_HEAD, OWNER_IDLE, OWNER_QUEUED, REGISTERED } from '../shared/tconn.js';
 import type { MainAccess } from './access.js';
 import type { Lingerer } from './lingerer.js';
 import type { TConn } from './tconn.js';
@@ -41,6 +41,8 @@ export interface WaitQueueOptions {
   log: Logger;
   /** A request that main can answer itself: the whole response, or null. Asked with the first bytes of what waits. */
   answer(head: Buffer): string | null;
+  /** Puts a connection that main owns, and no thread has had yet, into the selector. */
+  toSelector(conn: TConn): void;
 }
 
 export class WaitQueue {
@@ -83,6 +85,7 @@ export class WaitQueue {
     const { shared, table, conns, pool, config } = this.o;
     const { events } = this;
     const clock = native.clock();
+    if (pool.submitted) this.takeBack();
     for (let n = EVENTS; n === EVENTS; ) {
       n = native.epollWait(shared.memory.epfd, events, EVENTS, 0);
       for (let i = 0; i < n * 3; i += 3) {
@@ -97,6 +100,16 @@ export class WaitQueue {
           this.refuse(conn, 'Too many requests wait');
         else if (!this.inspect(conn, clock)) pool.enqueue(conn);
       }
+    }
+  }
+
+  /** New connections that were handed over when a thread still seemed free: they wait as the others do. */
+  private takeBack(): void {
+    const { table, conns, toSelector } = this.o;
+    for (const conn of conns.values()) {
+      const { fd, generation } = conn;
+      if (table.owner(fd) !== OWNER_IDLE || (table.facts(fd) & REGISTERED) !== 0) continue;
+      if (table.seize(fd, generation)) toSelector(conn);
     }
   }
 

@@ -32,8 +32,9 @@ let files = 0;
 /** Starts the server; `noted` reads what its handlers noted. */
 async function start(...args: string[]): Promise<StressServer & { noted(): string[] }> {
   const file = join(folder, `noted-${files++}`);
-  const server = await StressServer.start('contain.js', args, { HANDLED: file });
+  const server = await StressServer.start('contain.js', args, { NOTED: file });
   servers.push(server);
+  assert.equal((await ask(server.port, '/sync/x')).status, 200);
   const noted = () => {
     try {
       return readFileSync(file, 'utf8').trim().split('\n');
@@ -184,9 +185,16 @@ test(`a handler that outgrows --thread-memory gets 503, ${TIMES} times in a row,
 });
 
 test('process.exit, a throw in a timer and an unhandled rejection hurt their own request only', async (t) => {
-  const server = await start('--threads', '3');
+  const server = await start('--threads', '3', '--status-bind', '127.0.0.1:0');
+  const status = Number(/Status at: http:\/\/127\.0\.0\.1:(\d+)/.exec(server.log)![1]);
+  const full = async () => {
+    const { threads } = JSON.parse((await ask(status, '/')).body) as { threads: Array<{ state: string }> };
+    return threads.filter(({ state }) => state !== 'absent').length >= 3;
+  };
   const clients = light(server);
   for (let i = 0; i < 5; i++) {
+    // Faster than threads can start there is nobody left to serve.
+    await until(full, { what: 'a full pool' });
     assert.equal((await ask(server.port, '/exit')).status, 500);
     assert.equal((await ask(server.port, '/timer-throw')).status, 500);
     assert.equal((await ask(server.port, '/reject')).status, 500);

@@ -1,5 +1,5 @@
 /**
- * The app of the containment tests: what a handler can do wrong, by path. HANDLED in the environment names a file to which
+ * The app of the containment tests: what a handler can do wrong, by path. NOTED in the environment names a file to which
  * each request of /note that reached the handler is noted.
  */
 import { appendFileSync } from 'node:fs';
@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { requestSignal, setRequestTimeout } from '../../../src/index.js';
 import echo, { spin } from './echo.js';
 
-const note = (text: string) => appendFileSync(process.env.HANDLED!, `${text}\n`);
+const note = (text: string) => appendFileSync(process.env.NOTED!, `${text}\n`);
 
 function endlessLoop(): never {
   for (;;);
