@@ -26,6 +26,7 @@ import { Driver } from '../shared/driver.js';
 import { ACTIVE, C, PARKED, Shared, T } from '../shared/memory.js';
 import { ConnTable } from '../shared/tconn.js';
 import { Handler } from './handle.js';
+import { handBack, holdsNothing, isRetiring } from './retire.js';
 import { sweep } from './sweep.js';
 
 /** Requests in a turn before the event loop gets its own. */
@@ -218,6 +219,7 @@ class PoolThread {
       if (Atomics.compareExchange(control, C.LEADER, slot, 0) === slot && this.shared.threads > 1) {
         native.eventfdWrite(this.task.shared.mainWake);
       }
+      if (this.stopping) this.checkStopped();
       return this.park();
     }
     // Main does not wake a busy thread: what it handed over just before the word changed must not be missed.
@@ -248,6 +250,7 @@ class PoolThread {
   }
 
   private again(conn: Connection): void {
+    if (this.stopping && isRetiring(this.handler) && handBack(this.handler, conn)) return;
     this.againList.push(conn);
     if (!this.inTurn && this.againList.length === 1) native.eventfdWrite(this.wakeFd);
   }
@@ -270,6 +273,7 @@ class PoolThread {
       clearInterval(this.sweeper);
       this.sweeper = null;
     }
+    if (this.stopping) this.checkStopped();
     this.accessLog?.flush();
   }
 
@@ -283,7 +287,8 @@ class PoolThread {
   }
 
   private checkStopped(): void {
-    if (this.handler.active.size > 0) return;
+    if (this.handler.active.size > 0 || this.againList.length > 0) return;
+    if (isRetiring(this.handler) && !holdsNothing(this.handler)) return;
     setImmediate(() => {
       for (const id of this.polls.splice(0)) native.pollStop(id);
       if (Atomics.exchange(this.control, this.shared.threadWord(this.slot, T.EPFD), 0) !== 0) this.selector.close();

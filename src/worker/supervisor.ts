@@ -128,20 +128,22 @@ export class Supervisor {
     let held = 0;
     let heldActive = 0;
     let stuck = 0;
+    let present = 0;
     let any = false;
     const { pool } = this.o;
     for (let slot = 1; slot <= threads; slot++) {
       const begun = control[shared.threadWord(slot, T.BEGUN)];
       const requests = (begun - this.begun[slot]) | 0;
       this.begun[slot] = begun;
-      const idle = native.loopIdle(slot);
-      if (idle < 0 || control[shared.threadWord(slot, T.STATE)] === ABSENT) {
-        // Died, and its replacement is not there yet: no work, and no room for any.
+      const idle = control[shared.threadWord(slot, T.STATE)] === ABSENT ? -1 : native.loopIdle(slot);
+      if (idle < 0) {
+        // A spare slot, or one whose thread has died and is not replaced yet: no work, and no room for any.
         this.idle[slot] = this.cpu[slot] = this.still[slot] = this.heldUp[slot] = 0;
         pool.stuck[slot] = true;
-        stuck++;
         continue;
       }
+      const stays = control[shared.threadWord(slot, T.RETIRING)] === 0;
+      if (stays) present++;
       const idled = idle - this.idle[slot];
       this.idle[slot] = idle;
       const busyUs = elapsedUs - idled;
@@ -156,7 +158,7 @@ export class Supervisor {
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
       pool.stuck[slot] = isBusy && requests === 0;
       if (pool.stuck[slot]) {
-        stuck++;
+        if (stays) stuck++;
         // A request longer than those before it: what it keeps waiting leaves now.
         native.outboxFlush(slot);
       }
@@ -172,7 +174,7 @@ export class Supervisor {
     Atomics.store(control, C.WANTED, Math.min(threads, held + 1));
     // Nobody watches, or all who could are held up: one more thread comes and looks.
     if (active < threads && (heldActive === active || Atomics.load(control, C.LEADER) === 0)) pool.wakeParked();
-    this.o.onTick(stuck === threads);
+    this.o.onTick(stuck === present);
     return any;
   }
 }
