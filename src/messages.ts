@@ -21,7 +21,20 @@ export interface BootMessage {
   /** How many workers were spawned before this one, as gunicorn's worker.age. */
   age: number;
 }
-export type ArbiterToWorker = BootMessage;
+
+/** HUP: fresh threads with this config and newly loaded code; the process, its listeners and connections stay. */
+export interface ReloadMessage {
+  type: 'reload';
+  config: Config;
+}
+export type ArbiterToWorker = BootMessage | ReloadMessage;
+
+const MOST_THREADS = 512;
+
+/** The most threads to which a worker that was booted with `threads` can be changed while it lives. */
+export function mostThreads(threads: number): number {
+  return Math.min(2 * threads, MOST_THREADS);
+}
 
 export type WorkerToArbiter =
   /** The app is loaded on every thread and the worker accepts. */

@@ -3,16 +3,16 @@
  * Exit status: 0 told to end, 3 could not boot, 4 the app could not be loaded (gunicorn's numbers).
  */
 import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
-import type { ArbiterToWorker } from '../messages.js';
+import type { BootMessage } from '../messages.js';
 import { ThreadWorker } from './thread-worker.js';
 
 process.title = 'tunicorn: worker';
 
 const orphaned = () => process.exit(0);
 process.once('disconnect', orphaned);
-process.once('message', (message: ArbiterToWorker) => void main(message));
+process.once('message', (message: BootMessage) => void main(message));
 
-async function main(message: ArbiterToWorker): Promise<void> {
+async function main(message: BootMessage): Promise<void> {
   const worker = new ThreadWorker(message);
   process.off('disconnect', orphaned);
   worker.initSignals();

@@ -9,7 +9,8 @@
  *
  * SyncWorker is the same with one request at a time on the main thread itself, and no keep-alive.
  */
-import type { BootMessage } from '../messages.js';
+import type { Config } from '../config/settings.js';
+import { type ArbiterToWorker, type BootMessage, mostThreads } from '../messages.js';
 import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
 import type { Future } from '../pool/future.js';
 import type { ThreadHost } from '../pool/host.js';
@@ -24,6 +25,7 @@ import { allocate, C, Shared } from '../shared/memory.js';
 import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, SERVED_ONE } from '../shared/tconn.js';
 import { Worker } from './base.js';
 import { KeepaliveQueue } from './keepalive-queue.js';
+import { Recycler } from './recycler.js';
 import { Supervisor } from './supervisor.js';
 import { TConn } from './tconn.js';
 import { startWatchdog } from './watchdog.js';
@@ -40,6 +42,9 @@ const EMFILE_REST_MS = 250;
 const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 const THREAD_DIED = 'HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 
+/** Slots for threads that start while as many as there may be still serve. */
+const SPARE_SLOTS = 2;
+
 type Listener = { fd: number; index: number };
 
 export class ThreadWorker extends Worker {
@@ -51,10 +56,12 @@ export class ThreadWorker extends Worker {
   private readonly driver: Driver;
   private readonly pool: ThreadPool;
   private readonly supervisor: Supervisor | null;
+  private readonly recycler: Recycler | null;
   private readonly acceptPoll: number;
+  /** Requests after which the process leaves, 0 = never: class sync. Threads of gthread are recycled. */
   private readonly maxRequests: number;
   /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
-  private readonly lookMs: number;
+  private lookMs = 0;
   private murderer: NodeJS.Timeout | null = null;
   private accepting = true;
   private saturated = false;
@@ -65,7 +72,7 @@ export class ThreadWorker extends Worker {
     super(boot);
     const { config } = boot;
     const sync = config.workerClass === 'sync';
-    const threads = sync ? 1 : config.threads;
+    const threads = sync ? 1 : mostThreads(config.threads) + SPARE_SLOTS;
     this.shared = new Shared(
       allocate(threads, native.maxFds(), {
         epfd: must(native.epollCreate(), 'epoll_create1'),
@@ -76,19 +83,24 @@ export class ThreadWorker extends Worker {
     this.table = new ConnTable(this.shared);
     this.driver = new Driver(this.shared, this.table, 0);
     this.selector = defaultSelector<Listener>();
-    const { headerTimeout, keepalive } = config;
-    this.lookMs = 1000 * Math.min(headerTimeout || keepalive || 1, keepalive || headerTimeout || 1);
+    this.configured(config);
     const jitter = config.maxRequestsJitter;
-    this.maxRequests = config.maxRequests > 0 ? config.maxRequests + Math.floor(Math.random() * (jitter + 1)) : 0;
+    this.maxRequests =
+      sync && config.maxRequests > 0 ? config.maxRequests + Math.floor(Math.random() * (jitter + 1)) : 0;
     this.pool = new ThreadPool({
       host: this.host(sync, threads),
       shared: this.shared,
       table: this.table,
       config,
+      wanted: sync ? 1 : config.threads,
       concurrency: sync ? 1 : 0,
-      keepAlive: !sync && config.keepalive > 0,
-      onLost: (slot, error) => this.threadLost(slot, error),
+      keepAlive: !sync,
+      log: this.log,
+      onLost: (slot, error, retiring) => this.threadLost(slot, error, retiring),
     });
+    this.recycler = sync
+      ? null
+      : new Recycler({ pool: this.pool, shared: this.shared, config: () => this.boot.config });
     // In the sync class main is the thread: there is nothing to watch over.
     this.supervisor = sync
       ? null
@@ -97,6 +109,7 @@ export class ThreadWorker extends Worker {
       Atomics.store(this.shared.control, C.SUPERVISING, 1);
       startWatchdog((config.gracefulTimeout + 1) * 1000);
     }
+    if (!sync) process.on('message', (message: ArbiterToWorker) => this.onMessage(message));
     Atomics.store(this.shared.control, C.WANTED, 1);
     this.acceptPoll = native.pollStart(this.selector.fd, () => this.onListenerReadable(), 1, 0);
     native.pollPause(this.acceptPoll, 1);
@@ -119,6 +132,18 @@ export class ThreadWorker extends Worker {
     this.murderer = setInterval(() => this.murderKeepalived(), MURDER_MS);
     native.pollPause(this.acceptPoll, 0);
     this.tell({ type: 'booted' });
+  }
+
+  private onMessage(message: ArbiterToWorker): void {
+    if (message.type !== 'reload' || !this.alive) return;
+    this.boot.config = message.config;
+    this.configured(message.config);
+    void this.pool.reload(message.config);
+  }
+
+  /** What main itself derives from the config. */
+  private configured({ headerTimeout, keepalive }: Config): void {
+    this.lookMs = 1000 * Math.min(headerTimeout || keepalive || 1, keepalive || headerTimeout || 1);
   }
 
   // --- accepting ---
@@ -227,6 +252,7 @@ export class ThreadWorker extends Worker {
     const clock = native.clock();
     this.pool.flushOverflow();
     this.checkMaxRequests();
+    this.recycler?.look();
     for (const conn of this.queue.due(now)) {
       const { fd, generation } = conn;
       if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) {
@@ -261,8 +287,11 @@ export class ThreadWorker extends Worker {
   // --- threads ---
 
   /** A thread died: its clients are answered or dropped, events that it had taken are asked for again. */
-  private threadLost(slot: number, error: unknown): void {
-    this.log.error(`Thread ${slot} ended unexpectedly; starting another`, error);
+  private threadLost(slot: number, error: unknown, retiring: boolean): void {
+    this.log.error(
+      `Thread ${slot} ended unexpectedly; ${retiring ? 'it was being replaced' : 'starting another'}`,
+      error,
+    );
     const { table } = this;
     for (const [fd, conn] of this.conns) {
       if (table.generation(fd) !== conn.generation) continue;
