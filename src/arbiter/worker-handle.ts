@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Config } from '../config/settings.js';
-import type { BootMessage, ListenerInfo, WorkerToArbiter } from '../messages.js';
+import type { BootMessage, ListenerInfo, ReloadMessage, WorkerToArbiter } from '../messages.js';
 import type { Listener } from './sock.js';
 
 /** First descriptor number of the listening sockets in a worker. */
@@ -37,6 +37,8 @@ export function now(): number {
 export class WorkerHandle {
   /** How many workers were spawned before this one. */
   readonly age: number;
+  /** What it was booted with. */
+  readonly config: Config;
   /** Undefined if the process could not be started. */
   readonly pid: number | undefined;
   spawnedAt = now();
@@ -54,6 +56,7 @@ export class WorkerHandle {
 
   constructor(options: SpawnOptions) {
     this.age = options.age;
+    this.config = options.config;
     this.#onExit = options.onExit;
     const fds = options.listeners.map((l) => l.fd);
     this.#child = spawn(process.execPath, [...workerExecArgv(process.execArgv), options.workerMain], {
@@ -91,6 +94,12 @@ export class WorkerHandle {
   stop(signal: 'SIGTERM' | 'SIGQUIT'): void {
     this.stoppedAt ??= now();
     this.kill(signal);
+  }
+
+  /** Has a worker of class gthread swap its threads for fresh ones with this config. */
+  reload(config: Config): void {
+    const message: ReloadMessage = { type: 'reload', config };
+    if (this.alive && this.pid !== undefined) this.#child.send(message, () => {});
   }
 
   /** SIGABRT: the first of two steps to kill a worker that hangs. */
