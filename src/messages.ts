@@ -26,10 +26,24 @@ export interface BootMessage {
   relieves: boolean;
 }
 
+/** HUP: fresh threads with this config and newly loaded code; the process, its listeners and connections stay. */
+export interface ReloadMessage {
+  type: 'reload';
+  config: Config;
+}
+
 export type ArbiterToWorker =
   | BootMessage
+  | ReloadMessage
   /** The worker is one of several and leaves: the status address is for those that stay. TERM comes beside it. */
   | { type: 'retire' };
+
+const MOST_THREADS = 512;
+
+/** The most threads to which a worker that was booted with `threads` can be changed while it lives. */
+export function mostThreads(threads: number): number {
+  return Math.min(2 * threads, MOST_THREADS);
+}
 
 export type WorkerToArbiter =
   /** The app is loaded on every thread and the worker accepts. */

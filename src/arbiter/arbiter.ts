@@ -11,6 +11,7 @@ import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { createLogger, type Logger } from '../log.js';
 import { version } from '../version.js';
+import { needsProcess, rebind } from './reload.js';
 import { SignalQueue, shortName } from './signals.js';
 import { closeSockets, createSockets, type Listener } from './sock.js';
 import { now, WorkerHandle } from './worker-handle.js';
@@ -58,7 +59,7 @@ function workerTimeout({ timeout, workerClass }: Config): number {
 
 export class Arbiter {
   readonly log: Logger;
-  readonly #config: Config;
+  #config: Config;
   readonly #workerMain: string;
   readonly #ownsLog: boolean;
   readonly #signals = new SignalQueue(() => this.wakeup());
@@ -134,13 +135,13 @@ export class Arbiter {
   /** Opens the sockets. @returns false if a signal ended it meanwhile. @throws {TunicornError} if that is impossible. */
   async start(): Promise<boolean> {
     this.log.info(`Starting tunicorn ${version}`);
-    const pause = async (ms: number) => {
-      const until = now() + ms;
-      while (now() < until && !this.#signals.ending) await this.#sleep(until - now());
-      return !this.#signals.ending;
-    };
     const { bind, statusBind, backlog } = this.#config;
-    const listeners = await createSockets({ bind: [...bind, ...statusBind], backlog, log: this.log, pause });
+    const listeners = await createSockets({
+      bind: [...bind, ...statusBind],
+      backlog,
+      log: this.log,
+      pause: (ms) => this.#pause(ms),
+    });
     if (!listeners) return false;
     this.#listeners = listeners.slice(0, bind.length);
     this.#status = listeners.slice(bind.length);
@@ -148,6 +149,13 @@ export class Arbiter {
     if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
     return true;
+  }
+
+  /** False if a signal that ends it came meanwhile. */
+  async #pause(ms: number): Promise<boolean> {
+    const until = now() + ms;
+    while (now() < until && !this.#signals.ending) await this.#sleep(until - now());
+    return !this.#signals.ending;
   }
 
   /** Wakes the loop. Callable from any event handler. */
@@ -175,7 +183,7 @@ export class Arbiter {
         this.manageWorkers();
         return false;
       case 'SIGHUP':
-        this.reload();
+        await this.reload();
         return false;
       default:
         this.log.warning(`Signal ${shortName(signal)} is not supported yet`);
@@ -183,10 +191,35 @@ export class Arbiter {
     }
   }
 
-  /** Replaces all workers by new ones; the old ones finish what they have. */
-  reload(): void {
-    for (let n = this.#numWorkers; n > 0; n--) this.spawnWorker();
+  /**
+   * Has every worker take up the app's present code, and the config if another one is given: by fresh threads while its
+   * connections stay, or, where that is not possible (reload.ts), by a new process; the old one then finishes what it has.
+   * A config whose addresses cannot be listened at is refused: that is logged, and all stays as it is. Never rejects.
+   */
+  async reload(config: Config = this.#config): Promise<void> {
+    this.log.info('Hang up: Master');
+    const old = this.#config;
+    try {
+      const listeners = await rebind(this.#listeners, old, config, { log: this.log, pause: (ms) => this.#pause(ms) });
+      if (!listeners) return;
+      this.#listeners = listeners;
+    } catch (err) {
+      this.log.error('The new settings are refused', err);
+      return;
+    }
+    this.#config = config;
+    // TTIN and TTOU hold as long as the setting itself does not change.
+    if (config.workers !== old.workers) this.#numWorkers = config.workers;
+    const workers = [...this.#workers];
     this.manageWorkers();
+    for (const worker of workers) {
+      if (worker.stoppedAt !== null) continue;
+      if (!needsProcess(worker.config, config)) worker.reload(config);
+      else {
+        this.spawnWorker();
+        worker.stop('SIGTERM');
+      }
+    }
   }
 
   /** Starts or stops workers until their number is the wanted one; the oldest leave first. */

@@ -41,6 +41,8 @@ export function now(): number {
 export class WorkerHandle {
   /** How many workers were spawned before this one. */
   readonly age: number;
+  /** What it was booted with. */
+  readonly config: Config;
   /** Undefined if the process could not be started. */
   readonly pid: number | undefined;
   spawnedAt = now();
@@ -59,6 +61,7 @@ export class WorkerHandle {
 
   constructor(options: SpawnOptions) {
     this.age = options.age;
+    this.config = options.config;
     this.#onExit = options.onExit;
     this.#hasStatus = options.status.length > 0;
     const listeners = [...options.listeners, ...options.status];
@@ -107,6 +110,11 @@ export class WorkerHandle {
   retire(): void {
     if (this.#hasStatus) this.#tell({ type: 'retire' });
     this.stop('SIGTERM');
+  }
+
+  /** Has a worker of class gthread swap its threads for fresh ones with this config. */
+  reload(config: Config): void {
+    this.#tell({ type: 'reload', config });
   }
 
   /** SIGABRT: the first of two steps to kill a worker that hangs. */

@@ -139,7 +139,8 @@ export const SETTINGS = [
     section: WORKERS,
     kind: integer(0, 1_000_000_000, 'requests'),
     default: () => 0,
-    description: 'Requests after which a worker leaves and is replaced, a remedy for leaks. 0: never.',
+    description:
+      'Requests after which a thread (gthread) or a worker (sync) is replaced by a fresh one, a remedy for leaks. Threads are replaced one at a time, which takes a tenth of the time at most. 0: never.',
   }),
   setting({
     name: 'max_requests_jitter',
@@ -148,7 +149,8 @@ export const SETTINGS = [
     section: WORKERS,
     kind: integer(0, 1_000_000_000, 'requests'),
     default: () => 0,
-    description: 'Each worker adds a random number from 0 to this to --max-requests, so that not all leave together.',
+    description:
+      'Each thread or worker adds a random number from 0 to this to --max-requests, so that not all leave together.',
   }),
   setting({
     name: 'timeout',

@@ -5,7 +5,7 @@ import type { SharedMemory } from '../shared/memory.js';
 
 /** The task that is a thread's life: what the pool's host hands to thread/entry.ts. */
 export interface ThreadTask {
-  /** 1..threads. */
+  /** 1..shared.threads. */
   slot: number;
   shared: SharedMemory;
   config: Config;
@@ -27,5 +27,7 @@ export type ThreadToMain =
   | { type: 'failed'; code: string; message: string; stack: string; exitCode: number }
   /** A connection that main had asked about was handled: kept or closed. */
   | { type: 'done'; fd: number; generation: number; visits: number; kept: boolean }
+  /** The thread may be damaged (an uncaught exception, say) and asks for a fresh one in its place; it goes on meanwhile. */
+  | { type: 'replaceMe'; reason: string }
   /** All requests are finished after 'stop'. */
   | { type: 'stopped' };

@@ -4,20 +4,18 @@
  * submit(conn) puts a connection that main owns into main's ring and sees to it that a thread looks: the connection
  * travels as a file descriptor number through shared memory, never as a task of the host, because one such task costs
  * as much as a whole request. The host (piscina, tinypool, inline) only starts and ends the threads: a thread's life
- * is one task, and its promise tells of its death.
- *
- *     slot: STARTING --ready--> RUNNING --task ends--> DEAD --onLost--> STARTING        any --stop--> STOPPED
+ * is one task, and its promise tells of its death. Which threads there are, and how they are replaced, is roster.ts's.
  */
-import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Config } from '../config/settings.js';
-import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
+import type { Logger } from '../log.js';
 import { native } from '../native/binding.js';
-import { ABSENT, C, PARKED, type Shared, type SharedMemory, T } from '../shared/memory.js';
+import { C, PARKED, type Shared, type SharedMemory, T } from '../shared/memory.js';
 import { ReadyRing } from '../shared/ready-ring.js';
 import { type ConnTable, OWNER_FREE, OWNER_IDLE } from '../shared/tconn.js';
 import { Future } from './future.js';
 import type { ThreadHost } from './host.js';
-import type { MainToThread, ThreadToMain } from './messages.js';
+import { Roster } from './roster.js';
+import type { ThreadHandle } from './thread-handle.js';
 
 /** What became of a connection that was submitted. */
 export interface Outcome {
@@ -36,25 +34,16 @@ export interface ThreadPoolOptions {
   shared: Shared;
   table: ConnTable;
   config: Config;
+  /** Threads to start; the other slots are spare, for replacements. Default: one in every slot. */
+  wanted?: number;
   concurrency: number;
+  /** False: every response closes its connection, whatever the config says. */
   keepAlive: boolean;
-  /** A thread died: its connections have to be seen to. It is replaced when this returns. */
-  onLost(slot: number, error: unknown): void;
+  /** Where replacements are told of. Default: nowhere. */
+  log?: Logger;
+  /** A thread died: its connections have to be seen to. It is replaced when this returns, unless it was `retiring`. */
+  onLost(slot: number, error: unknown, retiring: boolean): void;
 }
-
-interface Slot {
-  port: MessagePort;
-  abort: AbortController;
-  running: boolean;
-  threadId: number;
-  /** Settles when its task is over. */
-  ended: Promise<void>;
-}
-
-/** How long a thread that was told to die may take before it counts as dead, ms. */
-const GONE_MS = 1000;
-/** After how long a replacement that could not start is tried again, ms. */
-const RESTART_MS = 1000;
 
 export class ThreadPool {
   private readonly o: ThreadPoolOptions;
@@ -65,11 +54,10 @@ export class ThreadPool {
   private readonly rings: ReadyRing[];
   /** Slots whose event loop does not turn now, as the supervisor saw it: of no use to wake. */
   readonly stuck: boolean[] = [];
-  private readonly slots = new Map<number, Slot>();
+  private readonly roster: Roster;
   /** Connections that wait for room in the ring. */
   private readonly overflow: Submittable[] = [];
   private readonly futures = new Map<number, { generation: number; visits: number; future: Future<Outcome> }>();
-  private stopping = false;
 
   constructor(options: ThreadPoolOptions) {
     this.o = options;
@@ -77,12 +65,17 @@ export class ThreadPool {
     this.memory = options.shared.memory;
     this.rings = Array.from({ length: options.shared.threads + 1 }, (_, slot) => new ReadyRing(options.shared, slot));
     this.ring = this.rings[0];
+    this.roster = new Roster({
+      ...options,
+      onDone: ({ fd, generation, visits, kept }) => this.completed(fd, generation, visits, kept),
+      onLost: (slot, error, retiring) => this.lost(slot, error, retiring),
+      onLeaving: () => this.flushOverflow(),
+    });
   }
 
-  /** Starts every thread; resolves when all have loaded the app, rejects with the first one's error. */
+  /** Starts the wanted number of threads; resolves when all have loaded the app, rejects with the first one's error. */
   async start(): Promise<void> {
-    const slots = Array.from({ length: this.shared.threads }, (_, i) => i + 1);
-    await Promise.all(slots.map((slot) => this.startThread(slot)));
+    await this.roster.start();
   }
 
   /**
@@ -120,6 +113,7 @@ export class ThreadPool {
     while (this.overflow.length > 0 && this.ring.put(this.overflow[0].fd, this.overflow[0].generation)) {
       this.overflow.shift();
     }
+    this.roster.flushLeftovers();
     if (this.rings.some((ring) => !ring.empty)) this.wakeOne();
     return this.overflow.length;
   }
@@ -154,19 +148,24 @@ export class ThreadPool {
 
   /** The worker_threads id of a slot's thread, 0 = it is not running. */
   threadId(slot: number): number {
-    return this.slots.get(slot)?.threadId ?? 0;
+    return this.roster.threadId(slot);
   }
 
   wake(slot: number): void {
     native.eventfdWrite(this.memory.threadWake[slot]);
   }
 
-  /** Wakes one parked thread, one whose loop turns if there is such; false if none is parked. inLane: one with heavy requests. */
+  /**
+   * Wakes one parked thread, one whose loop turns if there is such; false if none is parked that may take something. inLane:
+   * one that has heavy requests in hand.
+   */
   wakeParked(inLane = false): boolean {
+    const { shared } = this;
     let found = 0;
-    for (let slot = 1; slot <= this.shared.threads; slot++) {
-      if (Atomics.load(this.shared.control, this.shared.threadWord(slot, T.STATE)) !== PARKED) continue;
-      if (inLane && this.shared.control[this.shared.threadWord(slot, T.HEAVY)] === 0) continue;
+    for (let slot = 1; slot <= shared.threads; slot++) {
+      if (Atomics.load(shared.control, shared.threadWord(slot, T.STATE)) !== PARKED) continue;
+      if (Atomics.load(shared.control, shared.threadWord(slot, T.RETIRING)) !== 0) continue;
+      if (inLane && shared.control[shared.threadWord(slot, T.HEAVY)] === 0) continue;
       if (found === 0 || this.stuck[found]) found = slot;
     }
     if (found > 0) this.wake(found);
@@ -191,74 +190,6 @@ export class ThreadPool {
     return n;
   }
 
-  private startThread(slot: number): Promise<void> {
-    const { host, config, concurrency, keepAlive } = this.o;
-    const { port1, port2 } = new MessageChannel();
-    const abort = new AbortController();
-    let open = true;
-    const closed = new Promise<void>((resolve) => {
-      port1.once('close', () => {
-        open = false;
-        resolve();
-      });
-    });
-    return new Promise((resolve, reject) => {
-      let failure: TunicornError | undefined;
-      const onMessage = (message: ThreadToMain) => {
-        if (message.type === 'ready') {
-          entry.running = true;
-          entry.threadId = message.threadId;
-          resolve();
-        } else if (message.type === 'failed') {
-          failure = new TunicornError(message.code, message.message, {
-            exitCode: message.exitCode,
-            cause:
-              message.stack === '' ? undefined : Object.assign(new Error(message.message), { stack: message.stack }),
-          });
-          reject(failure);
-        } else if (message.type === 'done') {
-          this.completed(message.fd, message.generation, message.visits, message.kept);
-        }
-      };
-      port1.on('message', onMessage);
-      const ended = async (error: unknown) => {
-        // The thread's last messages came before its end, but by another way: without them we would not know why.
-        // A port that has closed has delivered all, and must not be asked: Node 20 breaks down.
-        for (let last: { message: ThreadToMain } | undefined; open && (last = receiveMessageOnPort(port1)); ) {
-          onMessage(last.message);
-        }
-        // A host tells that a thread is lost when it begins to die. Its connections are ours only when its port is gone.
-        if (entry.running && !this.stopping) await within(closed, GONE_MS);
-        port1.close();
-        const reason =
-          failure ??
-          new TunicornError('ERR_TUNICORN_THREAD', 'A thread ended before it was ready.', {
-            exitCode: WORKER_BOOT_ERROR,
-            cause: error,
-          });
-        reject(reason);
-        if (entry.running) this.lost(slot, exited ? new Error('It called process.exit().', { cause: error }) : error);
-      };
-      // Not every host notices process.exit() in a thread (tinypool does not); the thread's port does.
-      let exited = false;
-      void closed.then(() => {
-        if (!entry.running || this.stopping || this.slots.get(slot) !== entry) return;
-        exited = true;
-        abort.abort();
-      });
-      const entry: Slot = {
-        port: port1,
-        abort,
-        running: false,
-        threadId: 0,
-        ended: host
-          .run({ slot, shared: this.memory, config, concurrency, keepAlive, port: port2 }, abort.signal)
-          .then(() => ended(undefined), ended),
-      };
-      this.slots.set(slot, entry);
-    });
-  }
-
   /** visits: how often owners were done with it then; a notice of an earlier visit says nothing about this future. */
   private completed(fd: number, generation: number, visits: number, kept: boolean): void {
     const waiting = this.futures.get(fd);
@@ -267,21 +198,10 @@ export class ThreadPool {
     waiting.future.setResult({ kept });
   }
 
-  private lost(slot: number, error: unknown): void {
-    const { shared } = this;
-    const { control } = shared;
-    native.outboxFlush(slot);
-    for (const word of [T.INFLIGHT, T.BUSY, T.STATE, T.HEAVY, T.LATE, T.HOLD])
-      Atomics.store(control, shared.threadWord(slot, word), ABSENT);
-    Atomics.compareExchange(control, C.LEADER, slot, 0);
-    const epfd = Atomics.exchange(control, shared.threadWord(slot, T.EPFD), 0);
-    if (epfd > 0) native.close(epfd);
-    this.slots.delete(slot);
-    if (this.stopping) return;
-    this.o.onLost(slot, error);
+  private lost(slot: number, error: unknown, retiring: boolean): void {
+    this.o.onLost(slot, error, retiring);
     this.settleLost();
     this.wakeOne();
-    this.replace(slot);
   }
 
   /** Futures of connections that onLost closed: no thread will tell. */
@@ -293,42 +213,58 @@ export class ThreadPool {
     }
   }
 
-  /** A thread that does not come up (its app's file is being written, say) is tried again and again, but not at once. */
-  private replace(slot: number): void {
-    if (this.stopping) return;
-    this.startThread(slot).catch((cause: unknown) => {
-      if (this.stopping) return;
-      this.o.onLost(slot, cause);
-      setTimeout(() => this.replace(slot), RESTART_MS).unref();
-    });
+  // --- threads; roster.ts has the reasons ---
+
+  /** Threads that serve, oldest first. */
+  get running(): readonly ThreadHandle[] {
+    return this.roster.running;
+  }
+
+  /** Threads that there shall be. */
+  get wanted(): number {
+    return this.roster.wanted;
+  }
+
+  /** A thread is being replaced. */
+  get replacing(): boolean {
+    return this.roster.replacing;
+  }
+
+  /** Requests that a thread has finished since its start. */
+  servedBy(thread: ThreadHandle): number {
+    return this.roster.served(thread);
+  }
+
+  /**
+   * Swaps a thread for a fresh one, ready before the old one takes nothing new. False if there is none in the slot or the fresh
+   * one could not start (logged; the old one goes on). Never rejects.
+   */
+  replace(slot: number, reason: string): Promise<boolean> {
+    return this.roster.replace(slot, reason);
+  }
+
+  /** Swaps all threads, one at a time, for ones with this config and freshly loaded code; false if they stay. Never rejects. */
+  reload(config: Config): Promise<boolean> {
+    return this.roster.reload(config);
+  }
+
+  /**
+   * Changes the number of threads; resolves when they are there.
+   * @throws {TunicornError} ERR_TUNICORN_THREADS if there are not so many slots, or the error of a thread that cannot start.
+   */
+  resize(n: number): Promise<void> {
+    return this.roster.resize(n);
   }
 
   /** Ends a thread at once, whatever it does. onLost follows. */
   kill(slot: number): void {
-    this.slots.get(slot)?.abort.abort();
+    this.roster.kill(slot);
   }
 
   /** Lets the threads finish what they have in hand and end, for at most ms; what is left then is ended at once. */
   async stop(ms: number): Promise<void> {
-    this.stopping = true;
-    const slots = [...this.slots.values()];
-    for (const { port } of slots) port.postMessage({ type: 'stop' } satisfies MainToThread);
-    await within(Promise.all(slots.map(({ ended }) => ended)), ms);
-    await within(
-      this.o.host.destroy().catch(() => {}),
-      GONE_MS,
-    );
+    await this.roster.stop(ms);
     for (const { future } of this.futures.values()) future.cancel();
     this.futures.clear();
   }
-}
-
-/** Waits for the promise, at most ms. */
-async function within(promise: Promise<unknown>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([promise, late]);
-  clearTimeout(timer);
 }

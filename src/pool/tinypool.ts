@@ -11,6 +11,7 @@ export function tinypoolHost({ entry, threads }: HostOptions): ThreadHost {
     maxThreads: threads,
     idleTimeout: 0,
     concurrentTasksPerWorker: 1,
+    isolateWorkers: true,
     useAtomics: false,
     runtime: 'worker_threads',
   });

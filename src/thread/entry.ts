@@ -26,6 +26,7 @@ import { Driver } from '../shared/driver.js';
 import { ACTIVE, C, PARKED, Shared, T } from '../shared/memory.js';
 import { ConnTable } from '../shared/tconn.js';
 import { Handler } from './handle.js';
+import { handBack, holdsNothing, isRetiring } from './retire.js';
 import { sweep } from './sweep.js';
 
 /** Requests in a turn before the event loop gets its own. */
@@ -205,8 +206,7 @@ class PoolThread {
     const leader = Atomics.load(control, C.LEADER);
     if (leader !== slot && leader !== 0) return false;
     for (let i = 1; i <= shared.threads; i++) {
-      if (Atomics.load(control, shared.threadWord(i, T.STATE)) !== PARKED) continue;
-      if (control[shared.threadWord(i, T.INFLIGHT)] > 0) continue;
+      if (!this.isFree(i) || control[shared.threadWord(i, T.INFLIGHT)] > 0) continue;
       Atomics.compareExchange(control, C.LEADER, slot, 0);
       native.eventfdWrite(this.task.shared.threadWake[i]);
       return true;
@@ -214,12 +214,19 @@ class PoolThread {
     return false;
   }
 
+  /** Parked, and not about to leave. */
+  private isFree(slot: number): boolean {
+    const { control, shared } = this;
+    if (Atomics.load(control, shared.threadWord(slot, T.STATE)) !== PARKED) return false;
+    return Atomics.load(control, shared.threadWord(slot, T.RETIRING)) === 0;
+  }
+
   /** A heavy request begins here: another thread shall watch, if one is at rest. */
   private yieldWatch(): void {
     const { control, slot, shared } = this;
     if (Atomics.load(control, C.LEADER) !== slot) return;
     for (let i = 1; i <= shared.threads; i++) {
-      if (Atomics.load(control, shared.threadWord(i, T.STATE)) !== PARKED) continue;
+      if (!this.isFree(i)) continue;
       Atomics.compareExchange(control, C.LEADER, slot, 0);
       native.eventfdWrite(this.task.shared.threadWake[i]);
       return;
@@ -259,6 +266,7 @@ class PoolThread {
       if (Atomics.compareExchange(control, C.LEADER, slot, 0) === slot && this.shared.threads > 1) {
         native.eventfdWrite(this.task.shared.mainWake);
       }
+      if (this.stopping) this.checkStopped();
       return this.park();
     }
     if (this.handler.active.size > 0 && this.passWatch()) return this.park();
@@ -290,6 +298,7 @@ class PoolThread {
   }
 
   private again(conn: Connection): void {
+    if (this.stopping && isRetiring(this.handler) && handBack(this.handler, conn)) return;
     this.againList.push(conn);
     if (!this.inTurn && this.againList.length === 1) native.eventfdWrite(this.wakeFd);
   }
@@ -313,6 +322,7 @@ class PoolThread {
       clearInterval(this.sweeper);
       this.sweeper = null;
     }
+    if (this.stopping) this.checkStopped();
     this.accessLog?.flush();
   }
 
@@ -326,7 +336,8 @@ class PoolThread {
   }
 
   private checkStopped(): void {
-    if (this.handler.active.size > 0) return;
+    if (this.handler.active.size > 0 || this.againList.length > 0) return;
+    if (isRetiring(this.handler) && !holdsNothing(this.handler)) return;
     setImmediate(() => {
       for (const id of this.polls.splice(0)) native.pollStop(id);
       if (Atomics.exchange(this.control, this.shared.threadWord(this.slot, T.EPFD), 0) !== 0) this.selector.close();
@@ -343,6 +354,8 @@ class PoolThread {
     log.error(`${kind} (${handler.describe()})`, error);
     const culprit = handler.culprit(this.inTurn);
     if (culprit !== null) handler.abandon(culprit, 500);
+    // Who knows what it has left behind: a fresh thread takes over, and this one finishes what it has.
+    send(this.task.port, { type: 'replaceMe', reason: kind.toLowerCase() });
     // An error in a tick has ended the turn's calls in the middle: they have to come again.
     if (this.inTurn) native.eventfdWrite(this.wakeFd);
   }

@@ -114,6 +114,7 @@ export class Lanes {
     for (let slot = 1; slot <= shared.threads; slot++) {
       if (control[shared.threadWord(slot, T.HEAVY)] === 0) continue;
       if (Atomics.load(control, shared.threadWord(slot, T.STATE)) !== PARKED) continue;
+      if (Atomics.load(control, shared.threadWord(slot, T.RETIRING)) !== 0) continue;
       native.eventfdWrite(shared.memory.threadWake[slot]);
       return;
     }

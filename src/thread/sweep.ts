@@ -1,12 +1,14 @@
 /**
  * The sweep: once in a while a thread looks through the connections whose objects it keeps, ends what waits for too long,
- * notices clients that have left while their handlers wait, and forgets connections that idle or that others serve.
+ * notices clients that have left while their handlers wait, and forgets connections that idle or that others serve. It
+ * also tells main how much memory the thread has.
  */
-
+import { getHeapStatistics } from 'node:v8';
 import { INTERIM } from '../answers.js';
 import type { Connection } from '../http/connection.js';
 import { disconnected } from '../http/message.js';
 import { CLIENT_ENDED, CLIENT_GONE, native } from '../native/binding.js';
+import { T } from '../shared/memory.js';
 import type { Handler } from './handle.js';
 
 /** A lingering close ends when the client has been silent for so long, and at the latest after the second, ms. */
@@ -14,10 +16,19 @@ const LINGER_IDLE_MS = 2000;
 const LINGER_MS = 30_000;
 /** A connection's objects are dropped when it has not been served here for so long, ms. */
 const FORGET_MS = 1000;
+/** ms between two looks at the thread's memory. */
+const HEAP_MS = 1000;
+
+/** When the memory was looked at; this module is the thread's own. */
+let heapAt = 0;
 
 /** Returns true while there is something to look after. */
 export function sweep(handler: Handler): boolean {
   const now = native.clock();
+  if (((now - heapAt) | 0) >= HEAP_MS) {
+    heapAt = now;
+    reportHeap(handler);
+  }
   // Deleting what a Map's iterator has passed or stands on is safe.
   for (const conn of handler.connections.values()) {
     if (!handler.owns(conn)) {
@@ -59,4 +70,10 @@ export function hasLeft(handler: Handler, conn: Connection): boolean {
     state = native.hangup(fd);
   }
   return state === CLIENT_GONE || state < 0;
+}
+
+/** process.memoryUsage() would tell of all threads together. */
+function reportHeap({ o }: Handler): void {
+  const { used_heap_size, external_memory } = getHeapStatistics();
+  o.shared.control[o.shared.threadWord(o.slot, T.HEAP)] = (used_heap_size + external_memory) >>> 10;
 }

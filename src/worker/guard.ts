@@ -43,7 +43,8 @@ export interface GuardOptions {
   shared: Shared;
   table: ConnTable;
   conns: Map<number, TConn>;
-  config: Config;
+  /** As it is now: a reload may change it. */
+  config(): Config;
   pool: ThreadPool;
   driver: Driver;
   lingerer: Lingerer;
@@ -92,7 +93,8 @@ export class Guard {
   }
 
   private judge(slot: number, stuckMs: number, now: number): void {
-    const { config, table } = this.o;
+    const { table } = this.o;
+    const config = this.o.config();
     const graceMs = config.timeoutGrace * 1000;
     const clock = native.clock();
     const current = this.current(slot);
@@ -159,13 +161,13 @@ export class Guard {
   // --- a thread has ended ---
 
   /** Its clients are answered or dropped, events that it had taken are asked for again. */
-  lost(slot: number, error: unknown): void {
+  lost(slot: number, error: unknown, retiring: boolean): void {
     const { table, conns, driver, lingerer } = this.o;
     const sentence = this.sentences.get(slot) ?? { cause: causeOf(error), conn: null, stack: null };
     this.sentences.delete(slot);
     const hands = this.inHand(slot);
     const culprit = sentence.conn ?? this.current(slot) ?? (hands.length === 1 ? hands[0] : null);
-    this.report(slot, sentence, culprit, hands, error);
+    this.report(slot, sentence, culprit, hands, error, retiring);
     for (const [fd, conn] of conns) {
       if (table.generation(fd) !== conn.generation) continue;
       if (table.inherit(fd, slot)) {
@@ -195,8 +197,10 @@ export class Guard {
     culprit: TConn | null,
     hands: TConn[],
     error: unknown,
+    retiring: boolean,
   ): void {
-    const { table, log, config } = this.o;
+    const { table, log } = this.o;
+    const config = this.o.config();
     const clock = native.clock();
     const name = (conn: TConn) => {
       const seconds = ((clock - table.began(conn.fd)) | 0) / 1000;
@@ -208,7 +212,7 @@ export class Guard {
       disconnect: `Client left: ${at}; thread ${slot} was stuck in it and is ended`,
       memory: `Out of memory (--thread-memory ${config.threadMemory} MiB): ${at}; thread ${slot} has ended`,
       exit: `process.exit() was called: ${at}; thread ${slot} has ended`,
-      crash: `Thread ${slot} ended unexpectedly: ${at}`,
+      crash: `Thread ${slot} ended unexpectedly${retiring ? ' while it was being replaced' : ''}: ${at}`,
     }[cause];
     if (stack !== null) log.error(why, Object.assign(new Error(), { stack }));
     else if (cause === 'timeout' || cause === 'disconnect') log.error(`${why} (in native code: no stack)`);

@@ -158,27 +158,28 @@ export class Supervisor {
     let stuck = 0;
     let busy = 0;
     let heavy = 0;
+    let present = 0;
     let any = false;
     const { pool } = this.o;
     for (let slot = 1; slot <= threads; slot++) {
       const begun = control[shared.threadWord(slot, T.BEGUN)];
       const requests = (begun - this.begun[slot]) | 0;
       this.begun[slot] = begun;
-      const idle = native.loopIdle(slot);
-      if (idle < 0 || control[shared.threadWord(slot, T.STATE)] === ABSENT) {
-        // Died, and its replacement is not there yet: no work, and no room for any.
+      const isAbsent = control[shared.threadWord(slot, T.STATE)] === ABSENT;
+      const idle = isAbsent ? -1 : native.loopIdle(slot);
+      if (idle < 0) {
+        // A spare slot, or one whose thread has died and is not replaced yet: no work, and no room for any.
         this.idle[slot] = this.cpu[slot] = this.still[slot] = this.unturned[slot] = this.heldUp[slot] = 0;
-        for (const word of [T.HEAVY, T.LATE, T.HOLD]) control[shared.threadWord(slot, word)] = 0;
         pool.stuck[slot] = true;
-        stuck++;
-        busy++;
         // Main has not heard of its end yet: others go on meanwhile.
-        if (control[shared.threadWord(slot, T.STATE)] !== ABSENT) {
+        if (!isAbsent) {
           held++;
           Atomics.compareExchange(control, C.LEADER, slot, 0);
         }
         continue;
       }
+      const stays = control[shared.threadWord(slot, T.RETIRING)] === 0;
+      if (stays) present++;
       const idled = idle - this.idle[slot];
       this.idle[slot] = idle;
       const busyUs = elapsedUs - idled;
@@ -196,11 +197,11 @@ export class Supervisor {
       const turns = native.loopTurns(slot);
       this.unturned[slot] = isBusy && turns === this.turns[slot] ? this.unturned[slot] + elapsedUs : 0;
       this.turns[slot] = turns;
-      if (isBusy) busy++;
+      if (isBusy && stays) busy++;
       heavy += this.late(slot);
       pool.stuck[slot] = isBusy && requests === 0;
       if (pool.stuck[slot]) {
-        stuck++;
+        if (stays) stuck++;
         // A request longer than those before it: what it keeps waiting leaves now.
         native.outboxFlush(slot);
       }
@@ -219,7 +220,7 @@ export class Supervisor {
     // Requests wait although there is a thread for them: who became free did not see them.
     if (control[C.QUEUED] > 0 && !pool.wakeParked(heavy >= control[C.LANES]) && heavy < control[C.LANES])
       pool.wakeLeader();
-    this.o.onTick(busy === threads, stuck === threads);
+    this.o.onTick(busy === present, stuck === present);
     return any;
   }
 

@@ -9,7 +9,8 @@
  *
  * SyncWorker is the same with one request at a time on the main thread itself, and no keep-alive.
  */
-import type { BootMessage, ListenerInfo } from '../messages.js';
+import type { Config } from '../config/settings.js';
+import { type ArbiterToWorker, type BootMessage, type ListenerInfo, mostThreads } from '../messages.js';
 import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
 import type { Future } from '../pool/future.js';
 import type { ThreadHost } from '../pool/host.js';
@@ -28,6 +29,7 @@ import { Worker } from './base.js';
 import { Guard } from './guard.js';
 import { KeepaliveQueue } from './keepalive-queue.js';
 import { Lingerer } from './lingerer.js';
+import { Recycler } from './recycler.js';
 import { StatusServer } from './status.js';
 import { healthAnswer } from './status-head.js';
 import { Health } from './status-report.js';
@@ -49,6 +51,9 @@ const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnecti
 /** While no thread is free, new connections are left to the siblings for so long, ms; then they are taken all the same. */
 const SIBLINGS_MS = 10;
 
+/** Slots for threads that start while as many as there may be still serve. */
+const SPARE_SLOTS = 2;
+
 type Listener = { fd: number; index: number };
 
 export class ThreadWorker extends Worker {
@@ -69,10 +74,12 @@ export class ThreadWorker extends Worker {
   private siblingsAt = 0;
   private readonly health: Health;
   private readonly status: StatusServer;
+  private readonly recycler: Recycler | null;
   private readonly acceptPoll: number;
+  /** Requests after which the process leaves, 0 = never: class sync. Threads of gthread are recycled. */
   private readonly maxRequests: number;
   /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
-  private readonly lookMs: number;
+  private lookMs = 0;
   private murderer: NodeJS.Timeout | null = null;
   private accepting = true;
   private saturated = false;
@@ -83,7 +90,7 @@ export class ThreadWorker extends Worker {
     super(boot);
     const { config } = boot;
     const sync = config.workerClass === 'sync';
-    const threads = sync ? 1 : config.threads;
+    const threads = sync ? 1 : mostThreads(config.threads) + SPARE_SLOTS;
     this.shared = new Shared(
       allocate(threads, native.maxFds(), {
         epfd: must(native.epollCreate(), 'epoll_create1'),
@@ -95,18 +102,20 @@ export class ThreadWorker extends Worker {
     this.routes = new Routes(this.shared.memory.routes);
     this.driver = new Driver(this.shared, this.table, 0);
     this.selector = defaultSelector<Listener>();
-    const { headerTimeout, keepalive } = config;
-    this.lookMs = 1000 * Math.min(headerTimeout || keepalive || 1, keepalive || headerTimeout || 1);
+    this.configured(config);
     const jitter = config.maxRequestsJitter;
-    this.maxRequests = config.maxRequests > 0 ? config.maxRequests + Math.floor(Math.random() * (jitter + 1)) : 0;
+    this.maxRequests =
+      sync && config.maxRequests > 0 ? config.maxRequests + Math.floor(Math.random() * (jitter + 1)) : 0;
     this.pool = new ThreadPool({
       host: this.host(sync, threads),
       shared: this.shared,
       table: this.table,
       config,
+      wanted: sync ? 1 : config.threads,
       concurrency: sync ? 1 : config.threadConcurrency,
-      keepAlive: !sync && config.keepalive > 0,
-      onLost: (slot, error) => this.guard.lost(slot, error),
+      keepAlive: !sync,
+      log: this.log,
+      onLost: (slot, error, retiring) => this.guard.lost(slot, error, retiring),
     });
     this.health = new Health({
       shared: this.shared,
@@ -122,6 +131,9 @@ export class ThreadWorker extends Worker {
       report: () => this.health.report(),
       log: this.log,
     });
+    this.recycler = sync
+      ? null
+      : new Recycler({ pool: this.pool, shared: this.shared, config: () => this.boot.config });
     // In the sync class main is the thread: there is nothing to watch over.
     this.supervisor = sync
       ? null
@@ -131,7 +143,6 @@ export class ThreadWorker extends Worker {
           onTick: (allBusy, allStuck) => this.onTick(allBusy, allStuck),
           onHeavy: (slot, us) => this.guard.learn(slot, us),
         });
-    Atomics.store(this.shared.control, C.LANES, Math.max(1, threads - config.reserveThreads));
     const { shared, table, driver, conns, pool, log } = this;
     const lingerer = new Lingerer(table, (conn) => this.forget(conn));
     this.lingerer = lingerer;
@@ -143,11 +154,12 @@ export class ThreadWorker extends Worker {
       toSelector: (conn) => this.toSelector(conn),
     });
     const enqueue = (conn: TConn) => void this.enqueueReq(conn);
-    this.guard = new Guard({ ...common, routes: this.routes, driver, enqueue });
+    this.guard = new Guard({ ...common, config: () => this.boot.config, routes: this.routes, driver, enqueue });
     if (sync) {
       Atomics.store(this.shared.control, C.SUPERVISING, 1);
       startWatchdog((config.gracefulTimeout + 1) * 1000);
     }
+    if (!sync) process.on('message', (message: ArbiterToWorker) => this.onMessage(message));
     Atomics.store(this.shared.control, C.WANTED, 1);
     this.acceptPoll = native.pollStart(this.selector.fd, () => this.onListenerReadable(), 1, 0);
     native.pollPause(this.acceptPoll, 1);
@@ -173,6 +185,19 @@ export class ThreadWorker extends Worker {
     this.health.boot();
     this.status.start();
     this.tell({ type: 'booted' });
+  }
+
+  private onMessage(message: ArbiterToWorker): void {
+    if (message.type !== 'reload' || !this.alive) return;
+    this.boot.config = message.config;
+    this.configured(message.config);
+    void this.pool.reload(message.config);
+  }
+
+  /** What main itself derives from the config. */
+  private configured({ headerTimeout, keepalive, threads, reserveThreads }: Config): void {
+    Atomics.store(this.shared.control, C.LANES, Math.max(1, threads - reserveThreads));
+    this.lookMs = 1000 * Math.min(headerTimeout || keepalive || 1, keepalive || headerTimeout || 1);
   }
 
   // --- accepting ---
@@ -322,6 +347,7 @@ export class ThreadWorker extends Worker {
     this.pool.flushOverflow();
     this.supervisor?.glance();
     this.checkMaxRequests();
+    this.recycler?.look();
     for (const conn of this.queue.due(now)) {
       const { fd, generation } = conn;
       if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) {

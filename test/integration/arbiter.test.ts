@@ -33,7 +33,7 @@ async function ask(address: string) {
   return JSON.parse(await fetchText(address));
 }
 
-describe('arbiter', { concurrency: 2, timeout: 60_000 }, () => {
+describe('arbiter', { concurrency: 2, timeout: 180_000 }, () => {
   it('starts workers that listen at every address, and TERM ends all with status 0', async () => {
     const path = join(dir, 'several.sock');
     const one = arbiter({ workers: 2, bind: ['127.0.0.1:0', '[::1]:0', `unix:${path}`] });
@@ -126,8 +126,85 @@ describe('arbiter', { concurrency: 2, timeout: 60_000 }, () => {
     assert.equal(await ends(one), 0);
   });
 
-  it('HUP replaces all workers', async () => {
-    const one = arbiter({ workers: 2 });
+  it('HUP has workers of class gthread reload as they live', async () => {
+    const one = arbiter({ workers: 1 });
+    const address = (await one.addresses())[0];
+    const { pid, reloads } = await ask(address);
+    assert.equal(reloads, 0);
+    for (let n = 1; n <= 2; n++) {
+      one.kill('SIGHUP');
+      await until(async () => (await ask(address)).reloads === n, { what: 'the message' });
+    }
+    assert.deepEqual(one.workers, [pid]);
+    assert.match(one.log, /Handling signal: hup[\s\S]*Hang up: Master/);
+    one.kill('SIGTERM');
+    assert.equal(await ends(one), 0);
+  });
+
+  it('a reload with other settings that a living worker can take', async () => {
+    const one = arbiter({ workers: 1, threads: 2 }, '', { FAKE_RELOAD: '{"threads":4,"workers":2,"timeout":7}' });
+    const address = (await one.addresses())[0];
+    const { pid } = await ask(address);
+    one.kill('SIGUSR2');
+    await one.waitForWorkers(2);
+    assert.ok(one.workers.includes(pid));
+    const seen = new Set<number>();
+    await until(
+      async () => {
+        const { pid, boot } = await ask(address);
+        if (boot.config.threads === 4 && boot.config.timeout === 7) seen.add(pid);
+        return seen.size === 2;
+      },
+      { what: 'both workers with the new settings' },
+    );
+    one.kill('SIGTERM');
+    assert.equal(await ends(one), 0);
+  });
+
+  for (const changed of ['{"threads":5}', '{"workerClass":"sync"}', '{"workerConnections":5}', '{"backlog":5}']) {
+    it(`a reload with ${changed} replaces the workers`, async () => {
+      const one = arbiter({ workers: 2, threads: 2 }, '', { FAKE_RELOAD: changed });
+      const address = (await one.addresses())[0];
+      await ask(address);
+      const before = await one.waitForWorkers(2);
+      one.kill('SIGUSR2');
+      await until(() => one.spawned.length === 4 && !before.some(isAlive), { what: 'new workers' });
+      const [[key, value]] = Object.entries(JSON.parse(changed));
+      assert.equal((await ask(address)).boot.config[key], value);
+      one.kill('SIGTERM');
+      assert.equal(await ends(one), 0);
+    });
+  }
+
+  it('a reload with other addresses keeps the sockets whose address stays', async () => {
+    const paths = ['kept', 'left', 'new'].map((name) => `unix:${join(dir, `${name}.sock`)}`);
+    const [kept, left, fresh] = paths;
+    const one = arbiter({ bind: [left, kept] }, '', { FAKE_RELOAD: JSON.stringify({ bind: [kept, fresh] }) });
+    await one.addresses();
+    const { pid } = await ask(kept);
+    one.kill('SIGUSR2');
+    await until(async () => (await ask(fresh)).pid !== pid, { what: 'an answer at the new address' });
+    await until(async () => (await ask(kept)).pid !== pid, { what: 'an answer at the kept address' });
+    assert.equal(existsSync(join(dir, 'left.sock')), false);
+    one.kill('SIGTERM');
+    assert.equal(await ends(one), 0);
+    assert.equal(existsSync(join(dir, 'kept.sock')), false);
+  });
+
+  it('a reload with an address that cannot be listened at changes nothing', async () => {
+    const one = arbiter({ workers: 1 }, '', { FAKE_RELOAD: JSON.stringify({ bind: [`unix:${dir}`], workers: 2 }) });
+    const address = (await one.addresses())[0];
+    const { pid } = await ask(address);
+    one.kill('SIGUSR2');
+    await one.waitFor('The new settings are refused');
+    assert.equal((await ask(address)).pid, pid);
+    one.kill('SIGTERM');
+    assert.equal(await ends(one), 0);
+    assert.deepEqual(one.spawned, [pid]);
+  });
+
+  it('HUP replaces all workers of class sync', async () => {
+    const one = arbiter({ workers: 2, workerClass: 'sync' });
     await ask((await one.addresses())[0]);
     const before = await one.waitForWorkers(2);
     one.kill('SIGHUP');

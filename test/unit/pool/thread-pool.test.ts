@@ -1,8 +1,12 @@
 /** ThreadPool: one test body for both hosts, with real threads, real connections and a tiny app. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createConfig } from '../../../src/config/config.js';
+import type { Config } from '../../../src/config/settings.js';
 import { native } from '../../../src/native/binding.js';
 import type { Future } from '../../../src/pool/future.js';
 import type { HostOptions, ThreadHost } from '../../../src/pool/host.js';
@@ -11,13 +15,20 @@ import { piscinaHost } from '../../../src/pool/piscina.js';
 import { type Outcome, ThreadPool } from '../../../src/pool/thread-pool.js';
 import { tinypoolHost } from '../../../src/pool/tinypool.js';
 import { Driver } from '../../../src/shared/driver.js';
-import { allocate, C, Shared, T } from '../../../src/shared/memory.js';
+import { ABSENT, allocate, C, Shared, T } from '../../../src/shared/memory.js';
 import { ConnTable, OWNER_FREE, OWNER_IDLE } from '../../../src/shared/tconn.js';
 import { ok, openFds, readAll, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 
 const ENTRY = new URL('../../../src/thread/entry.js', import.meta.url);
 const APP = fileURLToPath(new URL('./app-fixture.js', import.meta.url));
+
+const folder = mkdtempSync(join(tmpdir(), 'tunicorn-pool-'));
+after(() => rmSync(folder, { recursive: true }));
+let flags = 0;
+
+/** A file that is not there yet; handlers wait for it. */
+const flag = () => join(folder, `flag-${++flags}`);
 
 /** A client's connection: its end, and what main knows of the other one. */
 interface Client {
@@ -31,26 +42,30 @@ class Rig {
   readonly shared: Shared;
   readonly table: ConnTable;
   readonly pool: ThreadPool;
-  readonly lost: Array<{ slot: number; error: unknown }> = [];
+  readonly lost: Array<{ slot: number; error: unknown; retiring: boolean }> = [];
   private readonly clients: Client[] = [];
   private readonly ticker: NodeJS.Timeout;
 
-  constructor(host: (options: HostOptions) => ThreadHost, threads: number, app = APP) {
+  readonly config: Config;
+
+  constructor(host: (options: HostOptions) => ThreadHost, threads: number, app = APP, slots = threads) {
     const epfd = ok(native.epollCreate());
-    const threadWake = Array.from({ length: threads + 1 }, () => ok(native.eventfd()));
-    this.shared = new Shared(allocate(threads, 4096, { epfd, mainWake: ok(native.eventfd()), threadWake }));
+    const threadWake = Array.from({ length: slots + 1 }, () => ok(native.eventfd()));
+    this.shared = new Shared(allocate(slots, 4096, { epfd, mainWake: ok(native.eventfd()), threadWake }));
+    this.config = createConfig({ app, threads, errorlog: '/dev/null', keepalive: 30 }, {});
     this.table = new ConnTable(this.shared);
     const driver = new Driver(this.shared, this.table, 0);
     Atomics.store(this.shared.control, C.WANTED, threads);
     this.pool = new ThreadPool({
-      host: host({ entry: ENTRY, threads }),
+      host: host({ entry: ENTRY, threads: slots }),
       shared: this.shared,
       table: this.table,
-      config: createConfig({ app, threads, errorlog: '/dev/null', keepalive: 30 }, {}),
+      config: this.config,
+      wanted: threads,
       concurrency: 0,
       keepAlive: true,
-      onLost: (slot, error) => {
-        this.lost.push({ slot, error });
+      onLost: (slot, error, retiring) => {
+        this.lost.push({ slot, error, retiring });
         for (const { conn } of this.clients) {
           if (this.table.generation(conn.fd) !== conn.generation) continue;
           if (this.table.inherit(conn.fd, slot)) this.table.close(conn.fd);
@@ -86,6 +101,16 @@ class Rig {
   async receive(client: Client, text: string): Promise<void> {
     client.got = '';
     await until(() => (client.got += readAll(client.fd).toString()).includes(text), { what: `${text} from a thread` });
+  }
+
+  /** Slots that have a thread, retiring ones too. */
+  get present(): number[] {
+    const slots = Array.from({ length: this.shared.threads }, (_, i) => i + 1);
+    return slots.filter((slot) => this.shared.control[this.shared.threadWord(slot, T.STATE)] !== ABSENT);
+  }
+
+  get running(): number[] {
+    return this.pool.running.map(({ slot }) => slot);
   }
 
   /** The slot of the thread that works on a request now. */
@@ -139,7 +164,7 @@ for (const [name, host] of [
   ['piscina', piscinaHost],
   ['tinypool', tinypoolHost],
 ] as const) {
-  describe(`ThreadPool on ${name}`, { timeout: 60_000 }, () => {
+  describe(`ThreadPool on ${name}`, { timeout: 180_000 }, () => {
     // libuv's own threads and what a pool opens once are not to be counted.
     test('warm-up', async () => {
       const rig = new Rig(host, 1);
@@ -272,7 +297,7 @@ for (const [name, host] of [
             );
             const next = rig.submit('/after');
             assert.deepEqual(await outcome(next.future), { kept: true });
-            await until(() => rig.shared.control[rig.shared.threadWord(slot, T.STATE)] !== 0, { what: 'a new thread' });
+            await until(() => rig.present.length === 2, { what: 'a new thread' });
           },
         );
       });
@@ -301,6 +326,166 @@ for (const [name, host] of [
           const before = performance.now();
           await Promise.all([assert.rejects(told, /cancelled/), rig.pool.stop(50)]);
           assert.ok(performance.now() - before < 2000);
+        },
+      );
+    });
+
+    test('replace: a fresh thread serves before the old one ends, and a kept connection goes on', async () => {
+      await withRig(
+        () => new Rig(host, 1, APP, 3),
+        async (rig) => {
+          await rig.pool.start();
+          const { client, future } = rig.submit('/loaded');
+          assert.deepEqual(await outcome(future), { kept: true });
+          await until(() => (client.got += readAll(client.fd).toString()).includes('.'));
+          const first = /loaded \d+/.exec(client.got)![0];
+          const go = flag();
+          const slow = rig.submit(`/go${go}`);
+          const old = await rig.slotInHand();
+          assert.equal(await rig.pool.replace(old, 'a test'), true);
+          assert.notDeepEqual(rig.running, [old]);
+          await until(() => rig.present.length === 2, { what: 'both threads' });
+          rig.send(client, '/loaded');
+          await rig.receive(client, 'loaded');
+          assert.ok(!client.got.includes(first), 'the old thread has served');
+          writeFileSync(go, '');
+          await rig.receive(slow.client, 'gone');
+          await until(() => rig.present.length === 1, { what: 'the end of the old thread' });
+          assert.deepEqual(rig.present, rig.running);
+          assert.deepEqual(rig.lost, []);
+        },
+      );
+    });
+
+    test('a client that never stops sending does not keep a retiring thread', async () => {
+      await withRig(
+        () => new Rig(host, 1, APP, 3),
+        async (rig) => {
+          await rig.pool.start();
+          const clients = Array.from({ length: 8 }, () => rig.submit('/x').client);
+          let sent = clients.length;
+          let over = false;
+          const count = () => clients.reduce((n, c) => n + (c.got.match(/hello/g)?.length ?? 0), 0);
+          const sending = (async () => {
+            while (!over || count() < sent) {
+              for (const client of clients) {
+                client.got += readAll(client.fd).toString();
+                if (over || sent - count() > 60) continue;
+                for (let i = 0; i < 5; i++, sent++) rig.send(client, '/x');
+              }
+              await new Promise(setImmediate);
+            }
+          })();
+          for (let i = 0; i < 3; i++) {
+            const [old] = rig.running;
+            assert.equal(await rig.pool.replace(old, 'a test'), true);
+            await until(() => !rig.present.includes(old), { what: 'the end of the old thread' });
+          }
+          over = true;
+          await sending;
+          assert.equal(count(), sent);
+          assert.deepEqual(rig.lost, []);
+        },
+      );
+    });
+
+    test('a thread that dies while it retires is not made up for; one that dies meanwhile is', async () => {
+      await withRig(
+        () => new Rig(host, 2, APP, 6),
+        async (rig) => {
+          await rig.pool.start();
+          const die = flag();
+          const dying = rig.submit(`/die${die}`);
+          const told = outcome(dying.future);
+          const old = await rig.slotInHand();
+          assert.equal(await rig.pool.replace(old, 'a test'), true);
+          writeFileSync(die, '');
+          assert.deepEqual(await told, { kept: false });
+          assert.deepEqual(
+            rig.lost.map(({ slot, retiring }) => ({ slot, retiring })),
+            [{ slot: old, retiring: true }],
+          );
+          assert.equal(rig.running.length, 2);
+          await until(() => rig.present.length === 2);
+          // The old one dies while its successor starts: that one takes its place, and no third comes.
+          const [next] = rig.running;
+          const replaced = rig.pool.replace(next, 'a test');
+          await until(() => rig.pool.replacing);
+          rig.pool.kill(next);
+          await replaced;
+          await until(() => rig.present.length === 2 && rig.running.length === 2);
+          assert.ok(!rig.present.includes(next));
+          assert.deepEqual(await outcome(rig.submit('/after').future), { kept: true });
+        },
+      );
+    });
+
+    test('reload: every thread loads anew; an app that does not load changes nothing', async () => {
+      await withRig(
+        () => new Rig(host, 2, APP, 6),
+        async (rig) => {
+          await rig.pool.start();
+          const first = rig.running;
+          assert.equal(await rig.pool.reload({ ...rig.config, app: `${APP}.missing.js` }), false);
+          assert.deepEqual(rig.running, first);
+          assert.deepEqual(await outcome(rig.submit('/still').future), { kept: true });
+          // The second begins while the first is at it: both are told when it is over, and no thread is older than it.
+          const ages = () => rig.pool.running.map((thread) => thread.o.reloads);
+          const one = rig.pool.reload(rig.config);
+          await until(() => ages().includes(2), { what: 'the first fresh thread' });
+          const two = rig.pool.reload(rig.config);
+          assert.deepEqual(await Promise.all([one, two]), [true, true]);
+          assert.deepEqual(ages(), [3, 3]);
+          await until(() => rig.present.length === 2, { what: 'the end of the old threads' });
+          assert.deepEqual(await outcome(rig.submit('/after').future), { kept: true });
+          assert.deepEqual(rig.lost, []);
+        },
+      );
+    });
+
+    test('resize: more and fewer threads, by itself and with a reload', async () => {
+      await withRig(
+        () => new Rig(host, 2, APP, 6),
+        async (rig) => {
+          await rig.pool.start();
+          await rig.pool.resize(4);
+          assert.equal(rig.running.length, 4);
+          const go = flag();
+          const slow = rig.submit(`/go${go}`);
+          const busy = await rig.slotInHand();
+          await rig.pool.resize(1);
+          // Idle ones leave first.
+          assert.deepEqual(rig.running, [busy]);
+          writeFileSync(go, '');
+          await rig.receive(slow.client, 'gone');
+          assert.equal(await rig.pool.reload({ ...rig.config, threads: 3 }), true);
+          assert.equal(rig.running.length, 3);
+          await until(() => rig.present.length === 3, { what: 'the end of the old thread' });
+          await assert.rejects(rig.pool.resize(6), { code: 'ERR_TUNICORN_THREADS' });
+          await assert.rejects(rig.pool.resize(0), { code: 'ERR_TUNICORN_THREADS' });
+          assert.deepEqual(await outcome(rig.submit('/after').future), { kept: true });
+          assert.deepEqual(rig.lost, []);
+        },
+      );
+    });
+
+    test('a retiring thread has --graceful-timeout for what it has in hand', async () => {
+      await withRig(
+        () => new Rig(host, 1, APP, 3),
+        async (rig) => {
+          await rig.pool.start();
+          assert.equal(await rig.pool.reload({ ...rig.config, gracefulTimeout: 0.2 }), true);
+          const { client, future } = rig.submit('/spin');
+          const told = outcome(future);
+          const old = await rig.slotInHand();
+          await rig.receive(client, '200 OK');
+          assert.equal(await rig.pool.replace(old, 'a test'), true);
+          assert.deepEqual(await told, { kept: false });
+          assert.deepEqual(
+            rig.lost.map(({ slot, retiring }) => ({ slot, retiring })),
+            [{ slot: old, retiring: true }],
+          );
+          assert.deepEqual(await outcome(rig.submit('/after').future), { kept: true });
         },
       );
     });

@@ -1,0 +1,66 @@
+/**
+ * What a reload (HUP) has to decide before workers hear of it: whether a worker can take the new config as it lives, its
+ * threads being swapped under its connections, or only a new process will do; and which listening sockets a new `bind` means.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import type { Config, SettingKey } from '../config/settings.js';
+import type { Logger } from '../log.js';
+import { mostThreads } from '../messages.js';
+import { native } from '../native/binding.js';
+import { closeSockets, createSockets, type Listener } from './sock.js';
+
+/** Settings that a worker reads once, at its start; all others come with fresh threads. */
+const NEEDS_PROCESS: readonly SettingKey[] = [
+  'bind',
+  'backlog',
+  'workerClass',
+  'threadPool',
+  'threadMemory',
+  'workerConnections',
+  'statusBind',
+  'healthPath',
+  'threadConcurrency',
+  'maxQueue',
+  'queueTimeout',
+  'deadlineHeader',
+  'accesslog',
+  'accessLogFormat',
+  'loglevel',
+  'errorlog',
+  'chdir',
+];
+
+/** True if a worker that was booted with one config cannot take the other while it lives. */
+export function needsProcess(booted: Config, config: Config): boolean {
+  // The app of a sync worker lives on its main thread.
+  if (config.workerClass === 'sync' || config.threads > mostThreads(booted.threads)) return true;
+  return NEEDS_PROCESS.some((key) => !isDeepStrictEqual(booted[key], config[key]));
+}
+
+/**
+ * Listeners for the new config, in its order: those whose address stays are kept, others opened and closed.
+ * @returns null if `pause` gave up: nothing has changed then.
+ * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
+ */
+export async function rebind(
+  listeners: readonly Listener[],
+  old: Config,
+  config: Config,
+  options: { log: Logger; pause: (ms: number) => Promise<boolean> },
+): Promise<Listener[] | null> {
+  const { bind, backlog } = config;
+  const kept = bind.map((address) => listeners[old.bind.indexOf(address)]);
+  const missing = bind.filter((_, i) => kept[i] === undefined);
+  const opened = await createSockets({ bind: missing, backlog, ...options });
+  if (opened === null) return null;
+  closeSockets(
+    listeners.filter((listener) => !kept.includes(listener)),
+    true,
+  );
+  return kept.map((listener) => {
+    if (listener === undefined) return opened.shift() as Listener;
+    // Linux takes a second listen() for a new backlog.
+    if (backlog !== old.backlog) native.listen(listener.fd, backlog);
+    return listener;
+  });
+}
