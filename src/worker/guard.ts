@@ -207,12 +207,13 @@ export class Guard {
       return `${this.requestLine(conn)} (id ${table.requestId(conn.fd)}, after ${seconds.toFixed(2)} s)`;
     };
     const at = culprit === null ? 'no request' : name(culprit);
+    const leaving = retiring ? ' while it was being replaced' : '';
     const why = {
       timeout: `Request timed out: ${at}; thread ${slot} was stuck in it and is ended`,
       disconnect: `Client left: ${at}; thread ${slot} was stuck in it and is ended`,
-      memory: `Out of memory (--thread-memory ${config.threadMemory} MiB): ${at}; thread ${slot} has ended`,
-      exit: `process.exit() was called: ${at}; thread ${slot} has ended`,
-      crash: `Thread ${slot} ended unexpectedly${retiring ? ' while it was being replaced' : ''}: ${at}`,
+      memory: `Out of memory (--thread-memory ${config.threadMemory} MiB): ${at}; thread ${slot} has ended${leaving}`,
+      exit: `process.exit() was called: ${at}; thread ${slot} has ended${leaving}`,
+      crash: `Unexpected end: ${at}; thread ${slot} has ended${leaving}`,
     }[cause];
     if (stack !== null) log.error(why, Object.assign(new Error(), { stack }));
     else if (cause === 'timeout' || cause === 'disconnect') log.error(`${why} (in native code: no stack)`);

@@ -167,7 +167,11 @@ export class ThreadWorker extends Worker {
   }
 
   private host(sync: boolean, threads: number): ThreadHost {
-    const options = { entry: new URL('../thread/entry.js', import.meta.url), threads };
+    const options = {
+      memoryMb: this.boot.config.threadMemory,
+      entry: new URL('../thread/entry.js', import.meta.url),
+      threads,
+    };
     if (sync) return inlineHost(options);
     return this.boot.config.threadPool === 'tinypool' ? tinypoolHost(options) : piscinaHost(options);
   }

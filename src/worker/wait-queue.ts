@@ -83,7 +83,7 @@ export class WaitQueue {
   /** What became readable goes from the kernel into main's ring. */
   private poll(): void {
     const { shared, table, conns, pool, config } = this.o;
-    const { events } = this;
+    const events = this.events;
     const clock = native.clock();
     if (pool.submitted) this.takeBack();
     for (let n = EVENTS; n === EVENTS; ) {

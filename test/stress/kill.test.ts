@@ -105,7 +105,7 @@ for (const [app, pool] of [
     await sleep(SECONDS * 1000);
     client.stop();
     const result = await load;
-    const deaths = [...server.log.matchAll(/ended unexpectedly; starting another/g)].length;
+    const deaths = [...server.log.matchAll(/thread \d+ has ended/g)].length;
     t.diagnostic(`${describe(result)}, ${deaths} threads ended`);
     nothingWrong(result, server);
     assert.ok(deaths > SECONDS / 4, `only ${deaths} threads ended`);

@@ -289,7 +289,7 @@ for (const pool of ['piscina', 'tinypool']) {
     await hup(server, /Reloaded 2 threads/);
     writeFileSync(app.flag, '');
     assert.equal(await dying, 500);
-    await server.waitFor(/Thread \d+ ended unexpectedly; it was being replaced/);
+    await server.waitFor(/thread \d+ has ended while it was being replaced/);
     assert.equal(count(server, /starting another/), 0);
     await until(() => threadCount(worker) === before, { what: 'the number of threads' });
     const asker = new Client(server);

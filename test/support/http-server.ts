@@ -60,7 +60,7 @@ export class HttpServer extends ArbiterProcess {
     if (!text.startsWith('HTTP/1.1 200 ')) throw new Error(`answered ${JSON.stringify(text)}; the log:\n${this.log}`);
     if (!isAlive(worker) || this.spawned.length !== 1)
       throw new Error(`the worker was replaced; the log:\n${this.log}`);
-    if (/ended unexpectedly/.test(this.log)) throw new Error(`a thread was replaced; the log:\n${this.log}`);
+    if (/thread \d+ (has|is) ended/.test(this.log)) throw new Error(`a thread was replaced; the log:\n${this.log}`);
   }
 
   /** Ends by TERM, which has to be a peaceful end with nothing left over. */

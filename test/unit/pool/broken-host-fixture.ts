@@ -1,0 +1,2 @@
+/** An entry that does not load. */
+throw new Error('broken on purpose');
