@@ -11,7 +11,7 @@
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
 import type { Logger } from '../log.js';
-import { native } from '../native/binding.js';
+import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import { ABSENT, C, type Shared, T } from '../shared/memory.js';
 import type { ThreadHost } from './host.js';
 import { type Notice, ThreadHandle, type ThreadState, within } from './thread-handle.js';
@@ -117,6 +117,8 @@ export class Roster {
     const { host, shared, concurrency } = this.o;
     const { config } = this;
     const keepAlive = this.o.keepAlive && config.keepalive > 0;
+    // A thread takes over the scheduling class of who starts it: light requests first, while the app is loaded.
+    native.setPolicy(0, SCHED_BATCH);
     const thread = new ThreadHandle({
       host,
       task: { slot, shared: shared.memory, config, concurrency, keepAlive },
@@ -126,6 +128,7 @@ export class Roster {
       onDone: this.o.onDone,
       onEnded: (gone, from, error) => this.onEnded(gone, from, error),
     });
+    native.setPolicy(0, SCHED_OTHER);
     this.lastSlot = slot;
     this.threads.set(slot, thread);
     return thread;

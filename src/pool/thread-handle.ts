@@ -49,7 +49,6 @@ export class ThreadHandle {
   private readonly abort = new AbortController();
   private readonly closed: Promise<void>;
   private portOpen = true;
-  private exited = false;
   private failure: TunicornError | undefined;
   private setReady: () => void = () => {};
   private setFailed: (error: TunicornError) => void = () => {};
@@ -69,11 +68,6 @@ export class ThreadHandle {
     this.closed = new Promise((resolve) => {
       port1.once('close', () => {
         this.portOpen = false;
-        // Not every host notices process.exit() in a thread (tinypool does not); the thread's port does.
-        if (this.state !== 'ENDED' && !this.stopped && !this.failure) {
-          this.exited = true;
-          this.abort.abort();
-        }
         resolve();
       });
     });
@@ -110,7 +104,7 @@ export class ThreadHandle {
     const from = this.state;
     this.state = 'ENDED';
     this.port.close();
-    this.o.onEnded(this, from, this.exited ? new Error('It called process.exit().', { cause: error }) : error);
+    this.o.onEnded(this, from, error);
     this.setFailed(
       this.failure ??
         new TunicornError('ERR_TUNICORN_THREAD', 'A thread ended before it was ready.', {

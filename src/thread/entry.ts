@@ -18,7 +18,7 @@ import type { App } from '../app/types.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import type { Connection } from '../http/connection.js';
 import { type AccessLog, createLogger, type Logger, openAccessLog } from '../log.js';
-import { native } from '../native/binding.js';
+import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask, ThreadToMain } from '../pool/messages.js';
 import { defaultSelector } from '../selector/epoll.js';
 import type { Selector } from '../selector/selector.js';
@@ -400,6 +400,8 @@ export default async function life(task: ThreadTask): Promise<void> {
     return;
   }
   const running = thread;
+  // It was started as one that gives way (pool/roster.ts).
+  native.setPolicy(0, SCHED_OTHER);
   port.on('message', (message: MainToThread) => {
     if (message.type === 'stop') running.stop();
   });

@@ -236,5 +236,5 @@ export class Guard {
 
 function causeOf(error: unknown): Cause {
   if (isOutOfMemory(error)) return 'memory';
-  return error instanceof Error && /process\.exit/.test(error.message) ? 'exit' : 'crash';
+  return error instanceof Error && /exited with code/.test(error.message) ? 'exit' : 'crash';
 }

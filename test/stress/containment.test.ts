@@ -105,7 +105,7 @@ for (const pool of ['piscina', 'tinypool']) {
     const line =
       readFileSync(new URL('./apps/contain.js', import.meta.url), 'utf8')
         .split('\n')
-        .findIndex((text) => /for \(;;\)\s*;/.test(text)) + 1;
+        .findIndex((text) => /while \(true\)/.test(text)) + 1;
     assert.match(server.log, new RegExp(`endlessLoop \\(.*contain\\.js:${line}:\\d+\\)`));
     const idle = await settled(() => fdCount(worker));
     // The light clients' 32 connections have gone meanwhile.

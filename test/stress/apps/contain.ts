@@ -11,7 +11,7 @@ import echo, { spin } from './echo.js';
 const note = (text: string) => appendFileSync(process.env.NOTED!, `${text}\n`);
 
 function endlessLoop(): never {
-  for (;;);
+  while (true) {}
 }
 
 function grow(): never {
