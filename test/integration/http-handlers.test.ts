@@ -64,7 +64,7 @@ function outcome(text: string): Outcome {
   const length = /\r\ncontent-length: (\d+)/.exec(head);
   const whole = length ? Number(length[1]) === body.length : body.endsWith('\r\n0\r\n\r\n');
   if (!whole) return 'cut';
-  return status === 500 ? 500 : `${status} ${body}`;
+  return status === 500 || status === 504 ? status : `${status} ${body}`;
 }
 
 for (const kind of [
