@@ -245,5 +245,6 @@ NAPI_MODULE_INIT() {
   InitSocket(env, exports);
   InitProcess(env, exports);
   InitOutbox(env, exports);
+  InitHeap(env, exports);
   return exports;
 }

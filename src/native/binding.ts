@@ -74,6 +74,11 @@ interface Addon {
   threadCpu(): number;
   stretchCpu(): number;
   setPolicy(tid: number, policy: number): number;
+  /**
+   * The word becomes 1 and the eventfd is written when this thread's heap reaches its limit; whoever is woken then has to end
+   * the thread, which may use 2 GB more until then. Once in a thread. -ENOSYS: this V8 has no such callback.
+   */
+  heapGuard(words: Int32Array, index: number, wakeFd: number): number;
   loopIdle(slot: number): number;
   loopCpu(slot: number): number;
   setThreadName(name: string): number;

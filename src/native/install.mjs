@@ -9,9 +9,16 @@ import { fileURLToPath } from 'node:url';
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '..', '..');
 const target = join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'tunicorn.node');
-const sources = ['addon.cc', 'addon.h', 'epoll.cc', 'socket.cc', 'process.cc', 'outbox.cc', 'binding.gyp'].map((f) =>
-  join(here, f),
-);
+const sources = [
+  'addon.cc',
+  'addon.h',
+  'epoll.cc',
+  'socket.cc',
+  'process.cc',
+  'outbox.cc',
+  'heap.cc',
+  'binding.gyp',
+].map((f) => join(here, f));
 
 function fail(message) {
   console.error(`tunicorn: ${message}`);

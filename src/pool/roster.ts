@@ -39,7 +39,7 @@ const SLOW_START_MS = 2000;
 /** How long the host may take to end all threads, ms. */
 const DESTROY_MS = 1000;
 /** The words of a slot that has no thread. Counts that only grow stay. */
-const CLEARED = [T.INFLIGHT, T.BUSY, T.STATE, T.HOLD, T.HEAVY, T.LATE, T.HEAP, T.RETIRING];
+const CLEARED = [T.INFLIGHT, T.BUSY, T.STATE, T.HOLD, T.HEAVY, T.LATE, T.HEAP, T.RETIRING, T.FULL];
 
 export class Roster {
   config: Config;

@@ -69,6 +69,8 @@ export const T = {
   HEAVY_TAIL: 17,
   /** 1: takes nothing new (being replaced). Written by main. */
   RETIRING: 18,
+  /** 1: its heap has reached its limit; main ends the thread. Written by the addon (native.heapGuard). */
+  FULL: 19,
 } as const;
 const THREAD_WORDS = 32;
 

@@ -373,8 +373,11 @@ export default async function life(task: ThreadTask): Promise<void> {
   const shared = new Shared(task.shared);
   native.loopRegister(slot, shared.control, shared.threadWord(slot, T.INFLIGHT));
   Atomics.store(shared.control, shared.threadWord(slot, T.TID), native.gettid());
-  // In the sync class this is the worker's main thread, which has its name.
-  if (!isMainThread) native.setThreadName(`tunicorn-t${slot}`);
+  // In the sync class this is the worker's main thread, which has its name and its heap.
+  if (!isMainThread) {
+    native.setThreadName(`tunicorn-t${slot}`);
+    native.heapGuard(shared.control, shared.threadWord(slot, T.FULL), task.shared.mainWake);
+  }
   process.on('uncaughtException', (error) => {
     if (thread) thread.stray('Uncaught exception', error, log);
     else throw error;

@@ -92,6 +92,17 @@ export class Guard {
     if (!this.routes.heavy(route)) this.routes.record(route, us, native.clock());
   }
 
+  /** Ends threads whose heaps have reached their limit; called when main is woken. At once: they take more meanwhile. */
+  checkHeaps(): void {
+    const { shared, pool } = this.o;
+    for (let slot = 1; slot <= shared.threads; slot++) {
+      if (Atomics.load(shared.control, shared.threadWord(slot, T.FULL)) === 0) continue;
+      if (this.sentences.get(slot)?.cause === 'memory') continue;
+      this.sentences.set(slot, { cause: 'memory', conn: null, stack: null });
+      pool.kill(slot);
+    }
+  }
+
   private judge(slot: number, stuckMs: number, now: number): void {
     const { table } = this.o;
     const config = this.o.config();
@@ -211,11 +222,12 @@ export class Guard {
     const why = {
       timeout: `Request timed out: ${at}; thread ${slot} was stuck in it and is ended`,
       disconnect: `Client left: ${at}; thread ${slot} was stuck in it and is ended`,
-      memory: `Out of memory (--thread-memory ${config.threadMemory} MiB): ${at}; thread ${slot} has ended${leaving}`,
+      memory: `Out of memory (${config.threadMemory > 0 ? `--thread-memory ${config.threadMemory} MiB` : "V8's own limit"}): ${at}; thread ${slot} has ended${leaving}`,
       exit: `process.exit() was called: ${at}; thread ${slot} has ended${leaving}`,
       crash: `Unexpected end: ${at}; thread ${slot} has ended${leaving}`,
     }[cause];
     if (stack !== null) log.error(why, Object.assign(new Error(), { stack }));
+    else if (cause === 'memory') log.error(why);
     else if (cause === 'timeout' || cause === 'disconnect') log.error(`${why} (in native code: no stack)`);
     else log.error(why, error);
     const others = hands.filter((conn) => conn !== culprit).map(name);

@@ -304,6 +304,7 @@ export class ThreadWorker extends Worker {
       Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 0);
       this.updateAccepting();
     }
+    this.guard.checkHeaps();
     if (Atomics.load(this.shared.control, C.LEADER) === 0) this.pool.wakeParked();
     this.supervisor?.start();
     return false;
