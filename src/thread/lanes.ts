@@ -1,7 +1,8 @@
 /**
  * Lanes: heavy requests never take the last threads (design, idea 10). After its head was parsed a request is judged by what
- * its route has cost so far: a light one runs at once; a heavy one runs if this thread is in a lane or may enter one, otherwise
- * it is put back, bytes and all, into this thread's ring of waiting heavy requests, for whichever thread is free for it first.
+ * its route has cost so far: a light one runs at once; a heavy one is put back, bytes and all, into this thread's ring of waiting
+ * heavy requests, from where threads that have or find a lane take the oldest. So the thread that watches goes on with
+ * light ones, and nobody overtakes. It runs the heavy one itself only where no other thread is at rest and a lane is free.
  * A thread is in a lane while it has heavy requests in hand: one that only awaits may take more of them.
  *
  * It also measures what requests cost. The CPU clock is a system call, so it is read for routes that are unknown, uncertain
@@ -49,6 +50,8 @@ export class Lanes {
   private readonly rings: ReadyRing[] = [];
   private readonly ring: ReadyRing;
   private marked = false;
+  /** The slot that put() woke last. */
+  private lastHelper = 0;
   /** Requests of each route, and the CPU and queue microseconds that are known of them, since the last report(). */
   private readonly counts: Totals[] = [];
   private touched: number[] = [];
@@ -76,14 +79,38 @@ export class Lanes {
     conn.measured = routes.mustMeasure(route, now);
     conn.laneUs = conn.laneAt = 0;
     if (!conn.measured || !routes.heavy(route)) return RUN;
-    if (this.reserved || this.enter()) {
+    if (this.reserved || (!this.waiting && this.helper() === 0 && this.enter())) {
       this.reserved = false;
       conn.heavy = true;
       return RUN;
     }
     const { maxQueue } = this.o;
-    if (maxQueue > 0 && this.control[C.QUEUED] >= maxQueue) return FULL;
+    if (maxQueue > 0 && this.control[C.QUEUED] >= maxQueue && !this.free) return FULL;
     return this.ring.room > 0 ? WAIT : FULL;
+  }
+
+  /** Some heavy request waits. */
+  private get waiting(): boolean {
+    return this.control[C.QUEUED] > 0 && this.rings.some((ring) => !ring.empty);
+  }
+
+  private get free(): boolean {
+    return this.taken() < this.control[C.LANES];
+  }
+
+  /** A thread at rest that may run a heavy request: any if a lane is free, otherwise one that is in a lane; 0 = none. */
+  private helper(): number {
+    const { control } = this;
+    const { shared } = this.o;
+    const { free } = this;
+    for (let i = 1; i <= shared.threads; i++) {
+      // In turns: one that was woken a moment ago still seems to be at rest.
+      const slot = ((this.lastHelper + i - 1) % shared.threads) + 1;
+      if (Atomics.load(control, shared.threadWord(slot, T.STATE)) !== PARKED) continue;
+      if (!free && control[shared.threadWord(slot, T.HEAVY)] === 0) continue;
+      if (Atomics.load(control, shared.threadWord(slot, T.RETIRING)) === 0) return slot;
+    }
+    return 0;
   }
 
   /** Threads that are in a lane. */
@@ -105,19 +132,13 @@ export class Lanes {
     return false;
   }
 
-  /** The connection was put back and is QUEUED. */
+  /** The connection was put back and is QUEUED: wakes a thread that may run it. */
   put(fd: number, generation: number): void {
-    const { control } = this;
-    const { shared } = this.o;
     this.ring.put(fd, generation);
-    // One that is in a lane and only awaits has time for it.
-    for (let slot = 1; slot <= shared.threads; slot++) {
-      if (control[shared.threadWord(slot, T.HEAVY)] === 0) continue;
-      if (Atomics.load(control, shared.threadWord(slot, T.STATE)) !== PARKED) continue;
-      if (Atomics.load(control, shared.threadWord(slot, T.RETIRING)) !== 0) continue;
-      native.eventfdWrite(shared.memory.threadWake[slot]);
-      return;
-    }
+    const slot = this.helper();
+    if (slot === 0) return;
+    this.lastHelper = slot;
+    native.eventfdWrite(this.o.shared.memory.threadWake[slot]);
   }
 
   /** A waiting heavy request, if there is one and a lane for it: its fd, now owned (generation in `generation`), or -1. */

@@ -21,7 +21,7 @@ const MEMORY = 20;
 /** Looks at which no thread works before the supervisor stops, or slows down where requests are in hand. */
 const QUIET_TICKS = 20;
 const TICK_MS = 1;
-/** While nobody is held up every other look is spared: a tick is not free beside threads that use every CPU. */
+/** While nobody is held up, or a thread that is not watches, every other look is spared: a tick is not free beside threads that use every CPU. */
 const CALM_TICK_MS = 2;
 /** Without CPU time and without a new request for so long, a thread is blocked in a call and not just waiting for a CPU. */
 const BLOCKED_US = 5000;
@@ -124,7 +124,7 @@ export class Supervisor {
     const { control } = this.shared;
     if (busy) {
       this.quiet = 0;
-      this.calm = this.held > 0 ? 0 : this.calm + 1;
+      this.calm = this.held > 0 && !this.watched() ? 0 : this.calm + 1;
       const period = this.calm > QUIET_TICKS ? CALM_TICK_MS : TICK_MS;
       if (this.period === period) return;
       Atomics.store(control, C.SUPERVISING, 1);
@@ -139,6 +139,12 @@ export class Supervisor {
     else if (this.period < SLOWEST_TICK_MS) this.setPeriod(Math.min(SLOWEST_TICK_MS, this.period * 2));
     // A thread that began a turn in between has seen the flag and not woken us.
     if (this.anyBusy() && Atomics.compareExchange(control, C.SUPERVISING, 0, 1) === 0) this.start();
+  }
+
+  /** A thread watches that is not held up: nothing has to be decided for it. */
+  private watched(): boolean {
+    const leader = Atomics.load(this.shared.control, C.LEADER);
+    return leader !== 0 && this.heldUp[leader] === 0;
   }
 
   private anyBusy(): boolean {

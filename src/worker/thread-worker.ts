@@ -9,6 +9,7 @@
  *
  * SyncWorker is the same with one request at a time on the main thread itself, and no keep-alive.
  */
+import { usableCpus } from '../config/cpus.js';
 import type { Config } from '../config/settings.js';
 import { type ArbiterToWorker, type BootMessage, type ListenerInfo, mostThreads } from '../messages.js';
 import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
@@ -200,7 +201,8 @@ export class ThreadWorker extends Worker {
 
   /** What main itself derives from the config. */
   private configured({ headerTimeout, keepalive, threads, reserveThreads }: Config): void {
-    Atomics.store(this.shared.control, C.LANES, Math.max(1, threads - reserveThreads));
+    // More of them than CPUs would only take turns on these, and keep the light ones waiting.
+    Atomics.store(this.shared.control, C.LANES, Math.max(1, Math.min(threads - reserveThreads, usableCpus())));
     this.lookMs = 1000 * Math.min(headerTimeout || keepalive || 1, keepalive || headerTimeout || 1);
   }
 
