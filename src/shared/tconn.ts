@@ -63,6 +63,8 @@ export const SERVED_ONE = 4;
 export const IN_HAND = 8;
 /** The kept bytes hold a whole request head: it can be served without receiving more. */
 export const WHOLE = 16;
+/** Its owner has read bytes of the next request already, which nobody else knows. */
+export const READ_AHEAD = 32;
 /** Bits above: index of the listener it came from. */
 const LISTENER_SHIFT = 8;
 

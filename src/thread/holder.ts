@@ -14,7 +14,15 @@ import { native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
 import type { Driver } from '../shared/driver.js';
 import { C, type Shared, T } from '../shared/memory.js';
-import { type ConnTable, IN_HAND, OWNER_FREE, OWNER_THREAD, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
+import {
+  type ConnTable,
+  IN_HAND,
+  OWNER_FREE,
+  OWNER_THREAD,
+  READ_AHEAD,
+  REGISTERED,
+  SERVED_ONE,
+} from '../shared/tconn.js';
 import { AccessLines } from './access-log.js';
 import { Lanes } from './lanes.js';
 
@@ -152,7 +160,8 @@ export abstract class Holder {
     const { table } = o;
     const { fd } = conn;
     // In this order: a thread that dies in between must not seem to owe an answer.
-    table.setFacts(fd, (table.facts(fd) | SERVED_ONE) & ~IN_HAND);
+    const ahead = conn.early !== null ? READ_AHEAD : 0;
+    table.setFacts(fd, ((table.facts(fd) | SERVED_ONE) & ~(IN_HAND | READ_AHEAD)) | ahead);
     table.clearSent(fd);
     if (conn.early !== null) o.again(conn);
     // This response did not say that it is the last: the client may be sending already.

@@ -113,12 +113,17 @@ export class WaitQueue {
     }
   }
 
-  /** Looks at the head of a request that begins to wait; true if main has answered it. */
+  /** Looks at what begins to wait; true if main is done with it. */
   private inspect(conn: TConn, clock: number): boolean {
     const { table, lingerer } = this.o;
     const { fd } = conn;
     table.setLimit(fd, 0);
     const n = native.peekBytes(fd, this.head, HEAD);
+    // The end of one that asks for nothing is no request.
+    if (n === 0 && (table.facts(fd) & HAS_HEAD) === 0) {
+      if (table.seizeQueued(fd, conn.generation)) lingerer.end(conn, '');
+      return true;
+    }
     if (n <= 0) return false;
     const answer = this.o.answer(this.head.subarray(0, n));
     if (answer !== null) {

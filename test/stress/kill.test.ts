@@ -97,7 +97,7 @@ for (const [app, pool] of [
       seed,
       modes,
       faults: true,
-      allowStatus: [500],
+      allowStatus: [500, 503],
       depth: 4,
       maxBody: 20_000,
     });
