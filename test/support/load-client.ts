@@ -21,7 +21,7 @@ export interface LoadOptions {
   total?: number;
   /** Most requests outstanding on a connection. */
   depth?: number;
-  /** Longest request body. */
+  /** Longest request body; 0: only GETs. */
   maxBody?: number;
   modes?: readonly Mode[];
   /** Chance that a request asks for the connection to be closed after it. */
@@ -260,7 +260,7 @@ class ClientConn {
     const max = o.maxBody ?? 100_000;
     const kind = random.next();
     const size =
-      kind < 0.3
+      kind < 0.3 || max === 0
         ? 0
         : kind < 0.8
           ? random.int(1, Math.min(max, 1000))
