@@ -94,6 +94,8 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       // It has waited for a lane; what may have come behind it is looked for afterwards.
       if ((facts & WHOLE) !== 0) {
         conn.full = true;
+        // Nothing is received, so nothing has brought the clock up to date.
+        this.clock[0] = native.clock();
         if (have > 0) return this.process(conn, have, 0, null);
       }
     }

@@ -163,7 +163,16 @@ function asker(port: number): { ask(path: string): Promise<string>; close(): voi
 }
 
 test('while all threads of a worker spin, its sibling takes the new connections', async (t) => {
-  const server = await start('echo.js', ['--workers', '2', '--threads', '2', '--keep-alive', '30']);
+  const server = await start('echo.js', [
+    '--workers',
+    '2',
+    '--threads',
+    '2',
+    '--reserve-threads',
+    '0',
+    '--keep-alive',
+    '30',
+  ]);
   // As many connections to one worker as it has threads.
   const byWorker = new Map<string, ReturnType<typeof asker>[]>();
   await until(async () => {

@@ -1,6 +1,7 @@
 /** What main learns of requests whose threads say nothing: their heads, their clients, their threads' CPU and loops. */
 import assert from 'node:assert/strict';
 import { setImmediate as turn } from 'node:timers/promises';
+import { isMainThread } from 'node:worker_threads';
 import {
   CLIENT_ENDED,
   CLIENT_GONE,
@@ -13,7 +14,8 @@ import {
 import { ok, readAll, readable, tcpPair, unixPair } from '../../support/native.js';
 import { runInBoth } from './run-bodies.js';
 
-const SLOT = 1010;
+/** One for each thread that runs this file: their loops are counted by slot. */
+const SLOT = 1010 + (isMainThread ? 0 : 1);
 const bytes = (text: string) => Buffer.from(text, 'latin1');
 
 function burn(ms: number): void {
