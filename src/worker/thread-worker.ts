@@ -50,7 +50,7 @@ const EMFILE_REST_MS = 250;
 
 const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 /** While no thread is free, new connections are left to the siblings for so long, ms; then they are taken all the same. */
-const SIBLINGS_MS = 10;
+const SIBLINGS_MS = 25;
 
 /** Slots for threads that start while as many as there may be still serve. */
 const SPARE_SLOTS = 2;
@@ -72,6 +72,7 @@ export class ThreadWorker extends Worker {
   private readonly guard: Guard;
   /** No thread was free at the last look. */
   private allBusy = false;
+  /** Since when somebody waits to be accepted, 0 = nobody does. */
   private siblingsAt = 0;
   private readonly health: Health;
   private readonly status: StatusServer;
@@ -324,15 +325,16 @@ export class ThreadWorker extends Worker {
 
   /** Siblings that have a thread free take new connections at once; those that nobody took come in after a moment. */
   private leaveToSiblings(saturated: boolean): void {
-    const now = performance.now();
     if (saturated !== this.saturated) {
       this.saturated = saturated;
-      this.siblingsAt = now;
+      this.siblingsAt = 0;
       this.updateAccepting();
-    } else if (saturated && this.alive && !this.atLimit && !this.resting && now - this.siblingsAt >= SIBLINGS_MS) {
-      this.siblingsAt = now;
-      this.onListenerReadable();
     }
+    if (!saturated || !this.alive || this.atLimit || this.resting) return;
+    const now = performance.now();
+    if (this.selector.select(0).length === 0) this.siblingsAt = 0;
+    else if (this.siblingsAt === 0) this.siblingsAt = now;
+    else if (now - this.siblingsAt >= SIBLINGS_MS) this.onListenerReadable();
   }
 
   private checkMaxRequests(): void {
