@@ -40,8 +40,8 @@ export interface ConnectionHost {
   drop(conn: Connection, error: Error | null): void;
   /** A handler destroyed the socket, perhaps long after its request: the connection may be another thread's by now. */
   socketGone(conn: Connection, error: Error | null): void;
-  /** The request in hand has another deadline: conn.limit. */
-  limited(conn: Connection): void;
+  /** The request in hand may take so long from now, ms; 0 = without limit. */
+  expireIn(conn: Connection, ms: number): void;
   /** The fd is still this connection's. */
   isOpen(conn: Connection): boolean;
   /** Runs write callbacks after the handler that is on the stack, or in a tick. */
@@ -355,8 +355,7 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   }
 
   expireIn(ms: number): void {
-    this.limit = ms > 0 ? (native.clock() + ms) | 0 || 1 : 0;
-    this.host.limited(this);
+    this.host.expireIn(this, ms);
   }
 
   get abortSignal(): AbortSignal {

@@ -9,7 +9,7 @@
 import type { Config } from '../config/settings.js';
 import type { Logger } from '../log.js';
 import { native } from '../native/binding.js';
-import { C, PARKED, type Shared, type SharedMemory, T } from '../shared/memory.js';
+import { C, type Shared, type SharedMemory, T } from '../shared/memory.js';
 import { ReadyRing } from '../shared/ready-ring.js';
 import { type ConnTable, OWNER_FREE, OWNER_IDLE } from '../shared/tconn.js';
 import { Future } from './future.js';
@@ -163,8 +163,7 @@ export class ThreadPool {
     const { shared } = this;
     let found = 0;
     for (let slot = 1; slot <= shared.threads; slot++) {
-      if (Atomics.load(shared.control, shared.threadWord(slot, T.STATE)) !== PARKED) continue;
-      if (Atomics.load(shared.control, shared.threadWord(slot, T.RETIRING)) !== 0) continue;
+      if (!shared.isFree(slot)) continue;
       if (inLane && shared.control[shared.threadWord(slot, T.HEAVY)] === 0) continue;
       if (found === 0 || this.stuck[found]) found = slot;
     }

@@ -24,7 +24,7 @@ export const C = {
   DRAINING: 5,
   /** Connections in state QUEUED. Atomic add and sub. */
   QUEUED: 6,
-  /** Heavy requests that may be in hand at a time: threads less those in reserve. Written by main. */
+  /** Threads that may have heavy requests in hand: those that are not in reserve, at most the CPUs. Written by main. */
   LANES: 7,
   /** 1 while this worker should be sent requests (booted, not draining, not overloaded). Written by main. */
   READY: 8,
@@ -115,6 +115,12 @@ export class Shared {
     this.rings = new Int32Array(memory.rings);
     this.conns = new Int32Array(memory.conns);
     this.threads = memory.threads;
+  }
+
+  /** The slot's thread is at rest and may be given something: it is not about to leave. */
+  isFree(slot: number): boolean {
+    if (Atomics.load(this.control, this.threadWord(slot, T.STATE)) !== PARKED) return false;
+    return Atomics.load(this.control, this.threadWord(slot, T.RETIRING)) === 0;
   }
 
   /** Index in `control` of a word of a thread. */

@@ -13,7 +13,7 @@
  *
  *     FREE --accept--> MAIN --submit--> IDLE --claim--> thread --release--> IDLE
  *     IDLE --seize (deadline, drain)--> MAIN --submit--> IDLE
- *     IDLE --await--> QUEUED --dequeue--> thread --putOff--> QUEUED --seize (refused, gone)--> MAIN
+ *     IDLE --await--> QUEUED --dequeue--> thread --enqueue--> QUEUED --seize (refused, gone)--> MAIN
  *     MAIN, thread --closing, close(fd)--> FREE
  */
 import { native } from '../native/binding.js';
@@ -67,6 +67,11 @@ export const WHOLE = 16;
 export const READ_AHEAD = 32;
 /** Bits above: index of the listener it came from. */
 const LISTENER_SHIFT = 8;
+
+/** `ms` from `now` on the coarse clock, as a limit: never 0, which means none; 0 ms = none. */
+export function limitAfter(now: number, ms: number): number {
+  return ms > 0 ? (now + ms) | 0 || 1 : 0;
+}
 
 export class ConnTable {
   readonly shared: Shared;
@@ -272,11 +277,6 @@ export class ConnTable {
     return (this.word(fd) & SENT) !== 0;
   }
 
-  /** A request is in hand and no byte of its response has gone out: whoever inherits the connection may answer it. */
-  owesAnswer(fd: number): boolean {
-    return (this.facts(fd) & IN_HAND) !== 0 && !this.wasSent(fd);
-  }
-
   clearSent(fd: number): void {
     Atomics.and(this.words, this.at(fd), ~SENT);
   }
@@ -319,10 +319,6 @@ export class ConnTable {
 
   route(fd: number): number {
     return this.words[this.at(fd) + ROUTE];
-  }
-
-  setRoute(fd: number, route: number): void {
-    this.words[this.at(fd) + ROUTE] = route;
   }
 
   /** A request's name in logs, unique within the worker for a long time: fd, generation, number on its connection. */

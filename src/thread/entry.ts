@@ -202,35 +202,26 @@ class PoolThread {
    * without need. False if all have some, or another thread watches.
    */
   private passWatch(): boolean {
+    const leader = Atomics.load(this.control, C.LEADER);
+    if (leader !== this.slot && leader !== 0) return false;
+    return this.handWatch(true);
+  }
+
+  /** A heavy request begins here: another thread shall watch, if one is at rest. */
+  private yieldWatch(): void {
+    if (Atomics.load(this.control, C.LEADER) === this.slot) this.handWatch(false);
+  }
+
+  /** Wakes a thread at rest to watch in this one's place; idle: only one that has no request in hand. False if there is none. */
+  private handWatch(idle: boolean): boolean {
     const { control, slot, shared } = this;
-    const leader = Atomics.load(control, C.LEADER);
-    if (leader !== slot && leader !== 0) return false;
     for (let i = 1; i <= shared.threads; i++) {
-      if (!this.isFree(i) || control[shared.threadWord(i, T.INFLIGHT)] > 0) continue;
+      if (!shared.isFree(i) || (idle && control[shared.threadWord(i, T.INFLIGHT)] > 0)) continue;
       Atomics.compareExchange(control, C.LEADER, slot, 0);
       native.eventfdWrite(this.task.shared.threadWake[i]);
       return true;
     }
     return false;
-  }
-
-  /** Parked, and not about to leave. */
-  private isFree(slot: number): boolean {
-    const { control, shared } = this;
-    if (Atomics.load(control, shared.threadWord(slot, T.STATE)) !== PARKED) return false;
-    return Atomics.load(control, shared.threadWord(slot, T.RETIRING)) === 0;
-  }
-
-  /** A heavy request begins here: another thread shall watch, if one is at rest. */
-  private yieldWatch(): void {
-    const { control, slot, shared } = this;
-    if (Atomics.load(control, C.LEADER) !== slot) return;
-    for (let i = 1; i <= shared.threads; i++) {
-      if (!this.isFree(i)) continue;
-      Atomics.compareExchange(control, C.LEADER, slot, 0);
-      native.eventfdWrite(this.task.shared.threadWake[i]);
-      return;
-    }
   }
 
   /** More threads are active than the supervisor wants, and this one does not watch. */

@@ -19,7 +19,7 @@ import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
 import { C, T } from '../shared/memory.js';
-import { HAS_HEAD, WHOLE } from '../shared/tconn.js';
+import { HAS_HEAD, limitAfter, WHOLE } from '../shared/tconn.js';
 import { answerHealth } from './health.js';
 import { type HandlerOptions, Holder } from './holder.js';
 import { FENCED, RUN, WAIT } from './lanes.js';
@@ -173,8 +173,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     const { fd } = conn;
     if (lane === WAIT && native.headPut(fd, parser.memory, parser.inputAt, length) >= 0) {
       table.setFacts(fd, table.facts(fd) | HAS_HEAD | WHOLE);
-      const ms = this.clientMs();
-      table.setLimit(fd, ms > 0 ? (this.clock[0] + ms) | 0 || 1 : 0);
+      table.setLimit(fd, limitAfter(this.clock[0], this.clientMs()));
       table.enqueue(fd, this.clock[0]);
       this.lanes.put(fd, conn.generation);
       return;

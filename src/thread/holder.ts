@@ -17,6 +17,7 @@ import { C, type Shared, T } from '../shared/memory.js';
 import {
   type ConnTable,
   IN_HAND,
+  limitAfter,
   OWNER_FREE,
   OWNER_THREAD,
   READ_AHEAD,
@@ -110,7 +111,7 @@ export abstract class Holder {
     let ms = this.requestMs;
     const client = this.clientMs();
     if (client > 0 && (ms === 0 || client < ms)) ms = client;
-    conn.limit = ms > 0 ? (now + ms) | 0 || 1 : 0;
+    conn.limit = limitAfter(now, ms);
     this.o.table.beginRequest(conn.fd, now, conn.limit, conn.route);
     this.control[this.begun]++;
     this.control[this.inflight]++;
@@ -203,7 +204,8 @@ export abstract class Holder {
     if (table.notice >= 0) this.o.notice(conn.fd, conn.generation, table.notice, false);
   }
 
-  limited(conn: Connection): void {
+  expireIn(conn: Connection, ms: number): void {
+    conn.limit = limitAfter(native.clock(), ms);
     this.o.table.setLimit(conn.fd, conn.limit);
   }
 

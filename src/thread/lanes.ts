@@ -11,7 +11,7 @@
  */
 import type { Connection } from '../http/connection.js';
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
-import { C, PARKED, type Shared, T } from '../shared/memory.js';
+import { C, type Shared, T } from '../shared/memory.js';
 import { ReadyRing } from '../shared/ready-ring.js';
 import { Routes } from '../shared/routes.js';
 import type { ConnTable } from '../shared/tconn.js';
@@ -106,9 +106,7 @@ export class Lanes {
     for (let i = 1; i <= shared.threads; i++) {
       // In turns: one that was woken a moment ago still seems to be at rest.
       const slot = ((this.lastHelper + i - 1) % shared.threads) + 1;
-      if (Atomics.load(control, shared.threadWord(slot, T.STATE)) !== PARKED) continue;
-      if (!free && control[shared.threadWord(slot, T.HEAVY)] === 0) continue;
-      if (Atomics.load(control, shared.threadWord(slot, T.RETIRING)) === 0) return slot;
+      if (shared.isFree(slot) && (free || control[shared.threadWord(slot, T.HEAVY)] > 0)) return slot;
     }
     return 0;
   }

@@ -13,6 +13,7 @@
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import { ABSENT, ACTIVE, C, type Shared, T } from '../shared/memory.js';
+import { HEAVY_US } from '../shared/routes.js';
 
 /** Mean time of a request from which another thread helps, microseconds. */
 const HELD_UP_US = 200;
@@ -31,8 +32,6 @@ const HOLD_US = 300;
 const HOLD_MOST = 16;
 /** From when on a request counts as heavy although its route was not known to be, microseconds. */
 const LATE_US = 4000;
-/** From when on its route is taken for heavy, microseconds (shared/routes.ts). */
-const HEAVY_US = 10_000;
 /** Work between two looks, of any thread, that makes a slow supervisor quick again, microseconds. */
 const STIR_US = 1000;
 

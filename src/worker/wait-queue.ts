@@ -15,7 +15,7 @@ import type { Logger } from '../log.js';
 import { CLIENT_ENDED, EPOLLRDHUP, native } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import { C, type Shared } from '../shared/memory.js';
-import { type ConnTable, HAS_HEAD, OWNER_IDLE, OWNER_QUEUED, REGISTERED } from '../shared/tconn.js';
+import { type ConnTable, HAS_HEAD, limitAfter, OWNER_IDLE, OWNER_QUEUED, REGISTERED } from '../shared/tconn.js';
 import type { MainAccess } from './access.js';
 import type { Lingerer } from './lingerer.js';
 import type { TConn } from './tconn.js';
@@ -131,7 +131,7 @@ export class WaitQueue {
       return true;
     }
     const ms = Number(this.deadlineHeader?.exec(this.head.latin1Slice(0, n))?.[1] ?? 0);
-    if (ms > 0) table.setLimit(fd, (clock + ms) | 0 || 1);
+    table.setLimit(fd, limitAfter(clock, ms));
     return false;
   }
 
