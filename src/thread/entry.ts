@@ -251,6 +251,7 @@ class PoolThread {
   private rest(): boolean {
     const { control, slot } = this;
     this.accessLog?.flush();
+    this.handler.lanes.leave();
     this.endTurn();
     Atomics.store(control, this.busyWord, 0);
     if (this.full()) {

@@ -57,6 +57,8 @@ export class Lanes {
   private touched: number[] = [];
   /** take() holds a lane for the connection that is handled now. */
   private reserved = false;
+  /** The lane of the request that has just ended, for take(): given back, another thread would be woken for it meanwhile. */
+  private kept = false;
   /** Of the connection that take() returned. */
   generation = 0;
 
@@ -141,7 +143,11 @@ export class Lanes {
 
   /** A waiting heavy request, if there is one and a lane for it: its fd, now owned (generation in `generation`), or -1. */
   take(): number {
-    if (this.control[C.QUEUED] === 0 || this.rings.every((ring) => ring.empty) || !this.enter()) return -1;
+    if (!this.waiting || !(this.kept || this.enter())) {
+      this.leave();
+      return -1;
+    }
+    this.kept = false;
     const fd = this.oldest();
     // Kept for it until judge() has seen what it is: done() gives back what was not used.
     if (fd >= 0) this.reserved = true;
@@ -153,6 +159,13 @@ export class Lanes {
   done(): void {
     if (!this.reserved) return;
     this.reserved = false;
+    Atomics.sub(this.control, this.mine, 1);
+  }
+
+  /** The thread goes to rest: a lane that it has kept is free. */
+  leave(): void {
+    if (!this.kept) return;
+    this.kept = false;
     Atomics.sub(this.control, this.mine, 1);
   }
 
@@ -219,7 +232,9 @@ export class Lanes {
     } else if (sync && ((now - conn.began) | 0) >= SUSPECT_MS) routes.suspect(conn.route);
     if (!conn.heavy) return;
     conn.heavy = false;
-    Atomics.sub(this.control, this.mine, 1);
+    // A turn goes on behind it, and takes the next.
+    if (sync && !this.kept && this.waiting) this.kept = true;
+    else Atomics.sub(this.control, this.mine, 1);
   }
 
   /** Adds what was counted to the worker's totals; requests that were not measured at what their route costs. */

@@ -278,10 +278,14 @@ export class ThreadWorker extends Worker {
     else this.enqueueReq(conn);
   }
 
-  /** Main owns it, and no thread has had it yet: the selector tells when something has come. */
+  /** Main owns it: the selector tells when something has come, unless a thread has had it in between and knows more. */
   private toSelector(conn: TConn): void {
     const { table } = this;
     const { fd, generation } = conn;
+    if ((table.facts(fd) & REGISTERED) !== 0) {
+      this.enqueueReq(conn);
+      return;
+    }
     table.setFacts(fd, table.facts(fd) | REGISTERED);
     table.handOver(fd, false);
     if (this.driver.register(fd, generation) < 0 && table.seize(fd, generation)) this.lingerer.end(conn, '');

@@ -109,6 +109,7 @@ export class WaitQueue {
     for (const conn of conns.values()) {
       const { fd, generation } = conn;
       if (table.owner(fd) !== OWNER_IDLE || (table.facts(fd) & REGISTERED) !== 0) continue;
+      // Between that look and this a thread may have taken it, registered it and given it back: toSelector looks again.
       if (table.seize(fd, generation)) toSelector(conn);
     }
   }

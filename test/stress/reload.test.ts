@@ -66,7 +66,9 @@ class ChangingApp {
   /** Starts a server and waits until it serves. */
   async start(args: string[]): Promise<StressServer> {
     const server = await start(relative(APPS, this.file), ['--keep-alive', '60', ...args]);
-    assert.equal(await (await fetch(`http://127.0.0.1:${server.port}/version`)).text(), '1');
+    const asker = new Client(server);
+    assert.equal(await asker.ask('/version'), '1');
+    asker.close();
     return server;
   }
 }
