@@ -156,7 +156,8 @@ for (const pool of ['piscina', 'tinypool']) {
         const answer = await asker.ask('/version');
         if (answer === `${version}`) answers++;
         else {
-          assert.equal(answer, `${version - 1}`);
+          // On a busy machine a thread of the reload before that has perhaps not yet had the CPU to hear that it shall leave.
+          assert.ok(Number(answer) < version, answer);
           lastOld = performance.now();
           answers = 0;
         }
