@@ -46,6 +46,8 @@ export interface ArbiterOptions {
   workerMain?: string;
   /** Default: one made from the config. */
   log?: Logger;
+  /** Gives the settings anew, at HUP. Rejects if they are broken: all stays as it is then. Default: the same as before. */
+  reread?: () => Promise<Config>;
 }
 
 /**
@@ -58,10 +60,12 @@ function workerTimeout({ timeout, workerClass }: Config): number {
 }
 
 export class Arbiter {
-  readonly log: Logger;
+  /** Another one after a reload that changes its file or level. */
+  log: Logger;
   #config: Config;
   readonly #workerMain: string;
   readonly #ownsLog: boolean;
+  readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
   readonly #workers = new Set<WorkerHandle>();
   /** Workers whose process is gone, not yet reaped. */
@@ -90,6 +94,7 @@ export class Arbiter {
     this.#workerMain = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
     this.#ownsLog = options.log === undefined;
     this.log = options.log ?? createLogger({ level: config.loglevel, errorlog: config.errorlog });
+    this.#reread = options.reread;
   }
 
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
@@ -134,6 +139,7 @@ export class Arbiter {
 
   /** Opens the sockets. @returns false if a signal ended it meanwhile. @throws {TunicornError} if that is impossible. */
   async start(): Promise<boolean> {
+    this.#setTitle();
     this.log.info(`Starting tunicorn ${version}`);
     const { bind, statusBind, backlog } = this.#config;
     const listeners = await createSockets({
@@ -149,6 +155,11 @@ export class Arbiter {
     if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
     return true;
+  }
+
+  /** What ps shows. */
+  #setTitle(): void {
+    process.title = `tunicorn: master [${this.#config.app}]`;
   }
 
   /** False if a signal that ends it came meanwhile. */
@@ -183,7 +194,7 @@ export class Arbiter {
         this.manageWorkers();
         return false;
       case 'SIGHUP':
-        await this.reload();
+        await this.#hangUp();
         return false;
       default:
         this.log.warning(`Signal ${shortName(signal)} is not supported yet`);
@@ -191,23 +202,52 @@ export class Arbiter {
     }
   }
 
+  /** HUP: reads the settings anew and reloads. Broken ones change nothing, not even the app. */
+  async #hangUp(): Promise<void> {
+    let config = this.#config;
+    try {
+      if (this.#reread) config = await this.#reread();
+    } catch (err) {
+      const known = err instanceof TunicornError;
+      this.log.error(
+        `Hang up: nothing is changed: ${known ? err.message : 'an error of its own'}`,
+        known ? err.cause : err,
+      );
+      return;
+    }
+    await this.reload(config);
+  }
+
   /**
    * Has every worker take up the app's present code, and the config if another one is given: by fresh threads while its
    * connections stay, or, where that is not possible (reload.ts), by a new process; the old one then finishes what it has.
-   * A config whose addresses cannot be listened at is refused: that is logged, and all stays as it is. Never rejects.
+   * A config whose addresses cannot be listened at, or whose error log cannot be opened, is refused: that is logged, and all
+   * stays as it is. Never rejects.
    */
   async reload(config: Config = this.#config): Promise<void> {
     this.log.info('Hang up: Master');
     const old = this.#config;
+    let log: Logger | null = null;
     try {
-      const listeners = await rebind(this.#listeners, old, config, { log: this.log, pause: (ms) => this.#pause(ms) });
-      if (!listeners) return;
-      this.#listeners = listeners;
+      process.chdir(config.chdir);
+      log = this.#logFor(config);
+      if (!(await this.#rebind(config))) {
+        // Told to end meanwhile.
+        log?.close();
+        return;
+      }
     } catch (err) {
+      log?.close();
+      process.chdir(old.chdir);
       this.log.error('The new settings are refused', err);
       return;
     }
+    if (log) {
+      this.log.close();
+      this.log = log;
+    }
     this.#config = config;
+    this.#setTitle();
     // TTIN and TTOU hold as long as the setting itself does not change.
     if (config.workers !== old.workers) this.#numWorkers = config.workers;
     const workers = [...this.#workers];
@@ -220,6 +260,32 @@ export class Arbiter {
         worker.stop('SIGTERM');
       }
     }
+  }
+
+  /** The error log that a config wants, if it is another than the present one. @throws {TunicornError} ERR_TUNICORN_LOG */
+  #logFor(config: Config): Logger | null {
+    const { loglevel: level, errorlog, chdir } = config;
+    const old = this.#config;
+    const moved = errorlog !== old.errorlog || (errorlog !== '-' && chdir !== old.chdir);
+    return this.#ownsLog && (moved || level !== old.loglevel) ? createLogger({ level, errorlog }) : null;
+  }
+
+  /**
+   * Listens at the addresses of another config. @returns false if a signal ended it meanwhile.
+   * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
+   */
+  async #rebind(config: Config): Promise<boolean> {
+    const all = ({ bind, statusBind, backlog }: Config) => ({ bind: [...bind, ...statusBind], backlog });
+    const present = [...this.#listeners, ...this.#status];
+    const options = { log: this.log, pause: (ms: number) => this.#pause(ms) };
+    const listeners = await rebind(present, all(this.#config), all(config), options);
+    if (!listeners) return false;
+    this.#listeners = listeners.slice(0, config.bind.length);
+    this.#status = listeners.slice(config.bind.length);
+    if (listeners.some((listener) => !present.includes(listener))) {
+      this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
+    }
+    return true;
   }
 
   /** Starts or stops workers until their number is the wanted one; the oldest leave first. */

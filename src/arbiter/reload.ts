@@ -37,6 +37,9 @@ export function needsProcess(booted: Config, config: Config): boolean {
   return NEEDS_PROCESS.some((key) => !isDeepStrictEqual(booted[key], config[key]));
 }
 
+/** What listening sockets are made of. */
+type Addresses = Pick<Config, 'bind' | 'backlog'>;
+
 /**
  * Listeners for the new config, in its order: those whose address stays are kept, others opened and closed.
  * @returns null if `pause` gave up: nothing has changed then.
@@ -44,12 +47,18 @@ export function needsProcess(booted: Config, config: Config): boolean {
  */
 export async function rebind(
   listeners: readonly Listener[],
-  old: Config,
-  config: Config,
+  old: Addresses,
+  config: Addresses,
   options: { log: Logger; pause: (ms: number) => Promise<boolean> },
 ): Promise<Listener[] | null> {
   const { bind, backlog } = config;
-  const kept = bind.map((address) => listeners[old.bind.indexOf(address)]);
+  const left = [...old.bind];
+  const kept = bind.map((address) => {
+    const i = left.indexOf(address);
+    // The same text may stand for several sockets: those with port 0.
+    if (i >= 0) left[i] = '';
+    return listeners[i];
+  });
   const missing = bind.filter((_, i) => kept[i] === undefined);
   const opened = await createSockets({ bind: missing, backlog, ...options });
   if (opened === null) return null;

@@ -7,6 +7,7 @@
 import { lookup } from 'node:dns/promises';
 import { lstatSync, statSync, unlinkSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { resolve } from 'node:path';
 import { parseAddress } from '../config/validate.js';
 import { TunicornError } from '../errors.js';
 import type { Logger } from '../log.js';
@@ -179,6 +180,8 @@ function tcpListener(fd: number, target: Target): Listener {
 
 function unixListener(fd: number, target: Target, inode: string | null): Listener {
   let open = true;
+  // A reload may change the current folder.
+  const path = resolve(target.address);
   return {
     fd,
     name: target.name,
@@ -187,7 +190,7 @@ function unixListener(fd: number, target: Target, inode: string | null): Listene
       if (!open) return;
       open = false;
       // The file goes first: who finds it gone gets ENOENT at once instead of a refused connection.
-      if (unlink && inode !== null) unlinkIfSame(target.address, inode);
+      if (unlink && inode !== null) unlinkIfSame(path, inode);
       native.close(fd);
     },
   };

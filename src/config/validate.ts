@@ -99,6 +99,16 @@ function text(value: unknown, what: string): string {
   return value;
 }
 
+/** What to serve; app/spec.ts reads it. '' stands for none. */
+export function appSpec(): Kind<string> {
+  return {
+    meta: 'APP',
+    unit: '',
+    range: 'a file or module, and what to take from it',
+    parse: (value) => (value === '' ? '' : text(value, 'a file or module')),
+  };
+}
+
 /** A log destination: a file path, or '-' for the standard stream. */
 export function logfile(): Kind<string> {
   return { meta: 'FILE', unit: '', range: 'a path, or -', parse: (value) => text(value, 'a file path') };

@@ -1,0 +1,36 @@
+/**
+ * Loads the app once, to see whether it can be: for --check-config. It happens in a process of its own (thread/check-app.ts), so
+ * that no code of the app runs in the arbiter, and whatever the app starts at its load ends with that process.
+ */
+import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import type { Config } from '../config/settings.js';
+import { workerExecArgv } from './worker-handle.js';
+
+const SCRIPT = fileURLToPath(new URL('../thread/check-app.js', import.meta.url));
+/** The least time that an app has to load, ms; a longer --timeout counts. */
+const LEAST_MS = 30_000;
+
+/** Loads the app in the folder `chdir`. @returns null if that went well, otherwise what went wrong, ready to be shown. */
+export async function checkApp(config: Config): Promise<string | null> {
+  const limit = Math.max(LEAST_MS, config.timeout * 1000);
+  const child = spawn(process.execPath, [...workerExecArgv(process.execArgv), SCRIPT, config.app], {
+    cwd: config.chdir,
+    stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+    timeout: limit,
+    killSignal: 'SIGKILL',
+  });
+  let loaded = false;
+  let output = '';
+  child.on('message', (message: { loaded?: true } | null) => (loaded ||= message?.loaded === true));
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => (output += text));
+  return await new Promise((done) => {
+    child.once('error', (err) => done(`cannot start ${process.execPath}: ${err.message}`));
+    child.once('close', (code, signal) => {
+      if (loaded) done(null);
+      else if (output.trim() !== '') done(output.trimEnd());
+      else if (signal === 'SIGKILL') done(`it has not loaded within ${limit / 1000} s`);
+      else done(`its process ended while it loaded: ${signal ?? `exit status ${code}`}`);
+    });
+  });
+}
