@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
+import { envEntries } from './environment.js';
 import { workerExecArgv } from './worker-handle.js';
 
 const SCRIPT = fileURLToPath(new URL('../thread/check-app.js', import.meta.url));
@@ -16,6 +17,7 @@ export async function checkApp(config: Config): Promise<string | null> {
   const limit = Math.max(LEAST_MS, config.timeout * 1000);
   const child = spawn(process.execPath, [...workerExecArgv(process.execArgv), SCRIPT, config.app], {
     cwd: config.chdir,
+    env: { ...process.env, ...Object.fromEntries(envEntries(config.rawEnv)) },
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     timeout: limit,
     killSignal: 'SIGKILL',

@@ -11,6 +11,7 @@ import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { createLogger, type Logger } from '../log.js';
 import { version } from '../version.js';
+import { Environment } from './environment.js';
 import { needsProcess, rebind } from './reload.js';
 import { SignalQueue, shortName } from './signals.js';
 import { closeSockets, createSockets, type Listener } from './sock.js';
@@ -66,6 +67,7 @@ export class Arbiter {
   readonly #workerMain: string;
   readonly #ownsLog: boolean;
   readonly #reread: (() => Promise<Config>) | undefined;
+  readonly #environment = new Environment();
   readonly #signals = new SignalQueue(() => this.wakeup());
   readonly #workers = new Set<WorkerHandle>();
   /** Workers whose process is gone, not yet reaped. */
@@ -133,6 +135,7 @@ export class Arbiter {
     } finally {
       this.#signals.uninstall();
       process.removeListener('exit', this.#lastResort);
+      this.#environment.restore();
       if (this.#ownsLog) this.log.close();
     }
   }
@@ -140,6 +143,7 @@ export class Arbiter {
   /** Opens the sockets. @returns false if a signal ended it meanwhile. @throws {TunicornError} if that is impossible. */
   async start(): Promise<boolean> {
     this.#setTitle();
+    this.#environment.apply(this.#config.rawEnv);
     this.log.info(`Starting tunicorn ${version}`);
     const { bind, statusBind, backlog } = this.#config;
     const listeners = await createSockets({
@@ -159,7 +163,8 @@ export class Arbiter {
 
   /** What ps shows. */
   #setTitle(): void {
-    process.title = `tunicorn: master [${this.#config.app}]`;
+    const { procName, app } = this.#config;
+    process.title = `tunicorn: master [${procName ?? app}]`;
   }
 
   /** False if a signal that ends it came meanwhile. */
@@ -248,6 +253,7 @@ export class Arbiter {
     }
     this.#config = config;
     this.#setTitle();
+    this.#environment.apply(config.rawEnv);
     // TTIN and TTOU hold as long as the setting itself does not change.
     if (config.workers !== old.workers) this.#numWorkers = config.workers;
     const workers = [...this.#workers];

@@ -28,6 +28,8 @@ const NEEDS_PROCESS: readonly SettingKey[] = [
   'loglevel',
   'errorlog',
   'chdir',
+  'procName',
+  'rawEnv',
 ];
 
 /** True if a worker that was booted with one config cannot take the other while it lives. */

@@ -7,6 +7,7 @@
  */
 import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
 import { usableCpus } from './cpus.js';
+import { PROCESS_SETTINGS } from './mechanics.js';
 import { type Setting, setting } from './setting.js';
 import {
   accessFormat,
@@ -411,6 +412,7 @@ export const SETTINGS = [
     defaultText: 'the current folder',
     description: 'Folder to change to before the app is loaded; relative paths of other settings start there.',
   }),
+  ...PROCESS_SETTINGS,
 ] as const;
 
 /** The settings as a list of one type, for code that goes through all of them. */

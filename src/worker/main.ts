@@ -13,6 +13,8 @@ process.once('disconnect', orphaned);
 process.once('message', (message: BootMessage) => void main(message));
 
 async function main(message: BootMessage): Promise<void> {
+  const { procName, app } = message.config;
+  process.title = `tunicorn: worker [${procName ?? app}]`;
   const worker = new ThreadWorker(message);
   process.off('disconnect', orphaned);
   worker.initSignals();

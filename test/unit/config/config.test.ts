@@ -88,6 +88,8 @@ describe('defaults', () => {
       accesslog: null,
       accessLogFormat: '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
       serverTiming: false,
+      procName: null,
+      rawEnv: [],
     });
   });
 

@@ -1,0 +1,105 @@
+/** Settings about the processes themselves, each by its effect: names, environment, files, identity. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { ArbiterProcess } from '../support/arbiter-process.js';
+import { ask } from '../support/ask.js';
+import { until } from '../support/poll.js';
+
+const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
+
+const root = realpathSync(mkdtempSync(join(tmpdir(), 'tunicorn-mechanics-')));
+const started: ArbiterProcess[] = [];
+let folders = 0;
+
+after(async () => {
+  for (const one of started) await one.cleanup();
+  rmSync(root, { recursive: true, force: true });
+});
+
+/** Answers with what a process knows of itself. */
+const APP = `export default (req, res) => res.end(JSON.stringify({
+  pid: process.pid, cwd: process.cwd(), env: process.env,
+  ids: [process.getuid(), process.getgid(), process.getgroups()] }));`;
+
+function folder(files: Record<string, string> = {}): string {
+  const dir = join(root, String(folders++));
+  mkdirSync(dir);
+  for (const [name, text] of Object.entries({ 'app.mjs': APP, ...files })) writeFileSync(join(dir, name), text);
+  return dir;
+}
+
+/** A tunicorn with one thread at a free port. */
+function tunicorn(cwd: string, args: readonly string[] = [], env: Record<string, string> = {}): ArbiterProcess {
+  const one = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', ...args], env, cwd);
+  started.push(one);
+  return one;
+}
+
+async function port(one: ArbiterProcess): Promise<number> {
+  const [address] = await one.addresses();
+  return Number(new URL(address).port);
+}
+
+async function answer(at: number) {
+  const { status, body, error } = await ask(at, '/');
+  assert.equal(status, 200, error);
+  return JSON.parse(body);
+}
+
+async function ends(one: ArbiterProcess, code = 0): Promise<void> {
+  if (code === 0) one.kill('SIGTERM');
+  assert.equal((await one.ended).code, code, one.log);
+}
+
+/** A file of settings, to be changed before a HUP. */
+const conf = (settings: object) => `export default ${JSON.stringify({ app: 'app.mjs', ...settings })}`;
+
+const title = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').replace(/\0+$/, '');
+
+describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
+  it('proc_name: ps shows it for the arbiter and the workers, and HUP changes it', async () => {
+    const dir = folder({ 'tunicorn.conf.mjs': conf({ proc_name: 'shop' }) });
+    const one = tunicorn(dir);
+    const { pid } = await answer(await port(one));
+    assert.equal(title(one.pid), 'tunicorn: master [shop]');
+    assert.equal(title(pid), 'tunicorn: worker [shop]');
+    writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({}));
+    one.kill('SIGHUP');
+    await until(() => title(one.pid) === 'tunicorn: master [app.mjs]', { what: 'another title' });
+    await until(() => one.workers.some((w) => title(w) === 'tunicorn: worker [app.mjs]'), { what: 'a worker with it' });
+    await ends(one);
+  });
+
+  it('raw_env: the app sees it, HUP changes it and gives back what was there', async () => {
+    const file = (raw_env: string[]) => conf({ raw_env });
+    const dir = folder({ 'tunicorn.conf.mjs': file(['TUNI_A=1=2', 'TUNI_B=', 'TUNI_OLD=new']) });
+    const one = tunicorn(dir, [], { TUNI_OLD: 'old' });
+    const at = await port(one);
+    const { env } = await answer(at);
+    assert.deepEqual([env.TUNI_A, env.TUNI_B, env.TUNI_OLD], ['1=2', '', 'new']);
+    writeFileSync(join(dir, 'tunicorn.conf.mjs'), file(['TUNI_C=3']));
+    one.kill('SIGHUP');
+    await until(async () => (await answer(at)).env.TUNI_C === '3', { what: 'the new environment' });
+    await until(() => one.workers.length === 1, { what: 'the old worker to leave' });
+    const { env: later } = await answer(at);
+    assert.deepEqual([later.TUNI_A, later.TUNI_B, later.TUNI_OLD], [undefined, undefined, 'old']);
+    await ends(one);
+  });
+
+  it('raw_env: --env, more than once, also for --check-config', async () => {
+    const dir = folder({
+      'needs.mjs': `if (process.env.TUNI_A !== "x y" || process.env.TUNI_B !== "2") throw new Error("missing");${APP}`,
+    });
+    const one = tunicorn(dir, ['-e', 'TUNI_A=x y', '--env=TUNI_B=2', '--check-config', 'needs.mjs']);
+    assert.equal((await one.ended).code, 0, one.log);
+    const two = tunicorn(dir, ['-e', 'TUNI_A=x y', '--check-config', 'needs.mjs']);
+    assert.equal((await two.ended).code, 1, two.log);
+    const three = tunicorn(dir, ['-e', 'TUNI_A', 'needs.mjs']);
+    assert.equal((await three.ended).code, 2);
+    assert.match(three.log, /--env: "TUNI_A" is not NAME=VALUE/);
+  });
+});
