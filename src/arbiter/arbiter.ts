@@ -5,6 +5,7 @@
  * child exit) only enqueue and wake the loop, so each decision is made in one place and in order. However the loop ends,
  * `halt` leaves no worker and no socket file behind; an 'exit' hook does the same if the process itself breaks down.
  */
+import { resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
@@ -12,6 +13,7 @@ import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { createLogger, type Logger } from '../log.js';
 import { version } from '../version.js';
 import { Environment } from './environment.js';
+import { Pidfile } from './pidfile.js';
 import { needsProcess, rebind } from './reload.js';
 import { SignalQueue, shortName } from './signals.js';
 import { closeSockets, createSockets, type Listener } from './sock.js';
@@ -75,6 +77,7 @@ export class Arbiter {
   #listeners: Listener[] = [];
   /** Listeners of --status-bind: open until the last worker has gone. */
   #status: Listener[] = [];
+  #pidfile: Pidfile | null = null;
   #numWorkers: number;
   #workerAge = 0;
   #anyBooted = false;
@@ -87,6 +90,7 @@ export class Arbiter {
   readonly #lastResort = (): void => {
     for (const worker of this.#workers) worker.kill('SIGKILL');
     closeSockets([...this.#listeners, ...this.#status], true);
+    this.#pidfile?.unlink();
   };
 
   /** @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened. */
@@ -145,7 +149,8 @@ export class Arbiter {
     this.#setTitle();
     this.#environment.apply(this.#config.rawEnv);
     this.log.info(`Starting tunicorn ${version}`);
-    const { bind, statusBind, backlog } = this.#config;
+    const { bind, statusBind, backlog, pidfile } = this.#config;
+    if (pidfile !== null) this.#pidfile = new Pidfile(pidfile);
     const listeners = await createSockets({
       bind: [...bind, ...statusBind],
       backlog,
@@ -233,16 +238,20 @@ export class Arbiter {
     this.log.info('Hang up: Master');
     const old = this.#config;
     let log: Logger | null = null;
+    let pidfile = this.#pidfile;
     try {
       process.chdir(config.chdir);
       log = this.#logFor(config);
+      pidfile = this.#pidfileFor(config);
       if (!(await this.#rebind(config))) {
         // Told to end meanwhile.
         log?.close();
+        if (pidfile !== this.#pidfile) pidfile?.unlink();
         return;
       }
     } catch (err) {
       log?.close();
+      if (pidfile !== this.#pidfile) pidfile?.unlink();
       process.chdir(old.chdir);
       this.log.error('The new settings are refused', err);
       return;
@@ -251,6 +260,8 @@ export class Arbiter {
       this.log.close();
       this.log = log;
     }
+    if (pidfile !== this.#pidfile) this.#pidfile?.unlink();
+    this.#pidfile = pidfile;
     this.#config = config;
     this.#setTitle();
     this.#environment.apply(config.rawEnv);
@@ -274,6 +285,12 @@ export class Arbiter {
     const old = this.#config;
     const moved = errorlog !== old.errorlog || (errorlog !== '-' && chdir !== old.chdir);
     return this.#ownsLog && (moved || level !== old.loglevel) ? createLogger({ level, errorlog }) : null;
+  }
+
+  /** The pid file that a config wants: the present one if its path stays. @throws {TunicornError} ERR_TUNICORN_PIDFILE */
+  #pidfileFor({ pidfile }: Config): Pidfile | null {
+    if (pidfile === null) return null;
+    return this.#pidfile?.path === resolve(pidfile) ? this.#pidfile : new Pidfile(pidfile);
   }
 
   /**
@@ -453,6 +470,7 @@ export class Arbiter {
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
     closeSockets(this.#status, true);
+    this.#pidfile?.unlink();
     this.log.info('Shutting down: Master');
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
     return exitCode;

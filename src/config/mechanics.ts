@@ -1,6 +1,6 @@
 /** The part of the table of settings that is about the processes themselves: names, files, environment, identity. */
 import { setting } from './setting.js';
-import { envList, optionalText } from './validate.js';
+import { envList, optionalPath, optionalText } from './validate.js';
 
 const MECHANICS = 'Server mechanics';
 const NAMING = 'Process naming';
@@ -26,5 +26,15 @@ export const PROCESS_SETTINGS = [
     default: () => [],
     defaultText: 'none',
     description: 'Environment variable for the app, as NAME=VALUE. May be given several times.',
+  }),
+  setting({
+    name: 'pidfile',
+    key: 'pidfile',
+    flags: ['-p', '--pid'],
+    section: MECHANICS,
+    kind: optionalPath(),
+    default: () => null,
+    defaultText: 'none',
+    description: "File for the arbiter's process id; it is removed at the end.",
   }),
 ] as const;

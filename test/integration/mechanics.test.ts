@@ -1,6 +1,16 @@
 /** Settings about the processes themselves, each by its effect: names, environment, files, identity. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -101,5 +111,44 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     const three = tunicorn(dir, ['-e', 'TUNI_A', 'needs.mjs']);
     assert.equal((await three.ended).code, 2);
     assert.match(three.log, /--env: "TUNI_A" is not NAME=VALUE/);
+  });
+
+  it('pidfile: there while it runs, moved by HUP, gone at the end', async () => {
+    const dir = folder({ 'tunicorn.conf.mjs': conf({ pidfile: 'one.pid' }) });
+    const pidIn = (name: string) => readFileSync(join(dir, name), 'utf8');
+    const one = tunicorn(dir);
+    await port(one);
+    assert.equal(pidIn('one.pid'), `${one.pid}\n`);
+    assert.equal(statSync(join(dir, 'one.pid')).mode & 0o777, 0o644);
+    writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ pidfile: 'two.pid' }));
+    one.kill('SIGHUP');
+    await until(() => pidIn('two.pid') === `${one.pid}\n`, { what: 'the other file' });
+    await until(() => !existsSync(join(dir, 'one.pid')), { what: 'the first file to go' });
+    await ends(one);
+    assert.deepEqual(readdirSync(dir).sort(), ['app.mjs', 'tunicorn.conf.mjs']);
+  });
+
+  it('pidfile: that of a living process is respected, a stale one replaced, a foreign one left', async () => {
+    const dir = folder();
+    const path = join(dir, 'pid');
+    const args = ['-p', 'pid', 'app.mjs'];
+    writeFileSync(path, `${process.pid}\n`);
+    const refused = tunicorn(dir, args);
+    await ends(refused, 1);
+    assert.ok(
+      refused.log.includes(`already running on pid ${process.pid}, or the pid file ${path} is stale`),
+      refused.log,
+    );
+    assert.equal(readFileSync(path, 'utf8'), `${process.pid}\n`);
+    writeFileSync(path, `${refused.pid}\n`);
+    const one = tunicorn(dir, args);
+    await port(one);
+    assert.equal(readFileSync(path, 'utf8'), `${one.pid}\n`);
+    writeFileSync(path, '1\n');
+    await ends(one);
+    assert.equal(readFileSync(path, 'utf8'), '1\n');
+    const nowhere = tunicorn(dir, ['-p', 'no/such/pid', 'app.mjs']);
+    await ends(nowhere, 1);
+    assert.match(nowhere.log, /Reason: cannot write the pid file \/.*no\/such\/pid: ENOENT/);
   });
 });

@@ -90,6 +90,7 @@ describe('defaults', () => {
       serverTiming: false,
       procName: null,
       rawEnv: [],
+      pidfile: null,
     });
   });
 
