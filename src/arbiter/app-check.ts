@@ -1,5 +1,5 @@
 /**
- * Loads the app once, to see whether it can be: for --check-config. It happens in a process of its own (thread/check-app.ts), so
+ * Loads the app once, to see whether it can be: for --check-config and preload_app. It happens in a process of its own (thread/check-app.ts), so
  * that no code of the app runs in the arbiter, and whatever the app starts at its load ends with that process.
  */
 import { spawn } from 'node:child_process';
@@ -12,8 +12,12 @@ const SCRIPT = fileURLToPath(new URL('../thread/check-app.js', import.meta.url))
 /** The least time that an app has to load, ms; a longer --timeout counts. */
 const LEAST_MS = 30_000;
 
-/** Loads the app in the folder `chdir`. @returns null if that went well, otherwise what went wrong, ready to be shown. */
-export async function checkApp(config: Config): Promise<string | null> {
+/**
+ * Loads the app in the folder `chdir`. Never rejects.
+ * @param giveUp ends it early; the answer is then of no use.
+ * @returns null if that went well, otherwise what went wrong, ready to be shown.
+ */
+export async function checkApp(config: Config, giveUp?: AbortSignal): Promise<string | null> {
   const limit = Math.max(LEAST_MS, config.timeout * 1000);
   const child = spawn(process.execPath, [...workerExecArgv(process.execArgv), SCRIPT, config.app], {
     cwd: config.chdir,
@@ -21,6 +25,7 @@ export async function checkApp(config: Config): Promise<string | null> {
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
     timeout: limit,
     killSignal: 'SIGKILL',
+    signal: giveUp,
   });
   let loaded = false;
   let output = '';

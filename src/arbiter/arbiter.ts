@@ -12,6 +12,7 @@ import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { createLogger, type Logger } from '../log.js';
 import { version } from '../version.js';
+import { checkApp } from './app-check.js';
 import { Environment } from './environment.js';
 import { Pidfile } from './pidfile.js';
 import { needsProcess, rebind } from './reload.js';
@@ -151,6 +152,7 @@ export class Arbiter {
     this.log.info(`Starting tunicorn ${version}`);
     const { bind, statusBind, backlog, pidfile } = this.#config;
     if (pidfile !== null) this.#pidfile = new Pidfile(pidfile);
+    if (!(await this.#preload(this.#config))) return false;
     const listeners = await createSockets({
       bind: [...bind, ...statusBind],
       backlog,
@@ -164,6 +166,38 @@ export class Arbiter {
     if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
     return true;
+  }
+
+  /**
+   * preload_app: loads the app once, in a process of its own. @returns false if a signal ended it meanwhile.
+   * @throws {TunicornError} ERR_TUNICORN_PRELOAD, exit status 4: it does not load.
+   */
+  async #preload(config: Config): Promise<boolean> {
+    if (!config.preloadApp) return true;
+    const giveUp = new AbortController();
+    const problem = await this.#unlessEnding(checkApp(config, giveUp.signal));
+    if (problem === undefined) {
+      giveUp.abort();
+      return false;
+    }
+    if (problem === null) return true;
+    const [what, ...trace] = problem.split('\n');
+    const cause = Object.assign(new Error(what), { stack: trace.join('\n') });
+    this.log.error(`The app does not load: ${what}`, trace.length > 0 ? cause : undefined);
+    throw new TunicornError('ERR_TUNICORN_PRELOAD', 'App failed to load.', { exitCode: APP_LOAD_ERROR });
+  }
+
+  /** Waits for a promise, but not beyond a signal that ends the arbiter: undefined then. @throws what it rejects with. */
+  async #unlessEnding<T>(promise: Promise<T>): Promise<T | undefined> {
+    let settled = false;
+    const watched = promise.finally(() => {
+      settled = true;
+      this.wakeup();
+    });
+    // Nobody waits for it any more if a signal comes first.
+    watched.catch(() => {});
+    while (!settled && !this.#signals.ending) await this.#sleep(ROUND_MS);
+    return settled ? await watched : undefined;
   }
 
   /** What ps shows. */
@@ -214,9 +248,9 @@ export class Arbiter {
 
   /** HUP: reads the settings anew and reloads. Broken ones change nothing, not even the app. */
   async #hangUp(): Promise<void> {
-    let config = this.#config;
+    let config: Config | undefined = this.#config;
     try {
-      if (this.#reread) config = await this.#reread();
+      if (this.#reread) config = await this.#unlessEnding(this.#reread());
     } catch (err) {
       const known = err instanceof TunicornError;
       this.log.error(
@@ -225,14 +259,14 @@ export class Arbiter {
       );
       return;
     }
-    await this.reload(config);
+    if (config) await this.reload(config);
   }
 
   /**
    * Has every worker take up the app's present code, and the config if another one is given: by fresh threads while its
    * connections stay, or, where that is not possible (reload.ts), by a new process; the old one then finishes what it has.
-   * A config whose addresses cannot be listened at, or whose error log cannot be opened, is refused: that is logged, and all
-   * stays as it is. Never rejects.
+   * A config whose addresses cannot be listened at, or whose error log or pid file cannot be opened, is refused, and so is
+   * an app that does not load (preload_app): that is logged, and all stays as it is. Never rejects.
    */
   async reload(config: Config = this.#config): Promise<void> {
     this.log.info('Hang up: Master');
@@ -243,7 +277,7 @@ export class Arbiter {
       process.chdir(config.chdir);
       log = this.#logFor(config);
       pidfile = this.#pidfileFor(config);
-      if (!(await this.#rebind(config))) {
+      if (!(await this.#preload(config)) || !(await this.#rebind(config))) {
         // Told to end meanwhile.
         log?.close();
         if (pidfile !== this.#pidfile) pidfile?.unlink();

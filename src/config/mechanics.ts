@@ -1,6 +1,6 @@
 /** The part of the table of settings that is about the processes themselves: names, files, environment, identity. */
 import { setting } from './setting.js';
-import { envList, optionalPath, optionalText } from './validate.js';
+import { envList, flag, optionalPath, optionalText } from './validate.js';
 
 const MECHANICS = 'Server mechanics';
 const NAMING = 'Process naming';
@@ -36,5 +36,15 @@ export const PROCESS_SETTINGS = [
     default: () => null,
     defaultText: 'none',
     description: "File for the arbiter's process id; it is removed at the end.",
+  }),
+  setting({
+    name: 'preload_app',
+    key: 'preloadApp',
+    flags: ['--preload'],
+    section: MECHANICS,
+    kind: flag(),
+    default: () => false,
+    description:
+      'Load the app once, in a process of its own, before workers start and at each reload; if it does not load, none starts and a reload changes nothing. Workers load it themselves all the same: Node processes share no loaded code, so this saves no memory.',
   }),
 ] as const;

@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { ArbiterProcess } from '../support/arbiter-process.js';
+import { ArbiterProcess, isAlive } from '../support/arbiter-process.js';
 import { ask } from '../support/ask.js';
 import { until } from '../support/poll.js';
 
@@ -150,5 +150,42 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     const nowhere = tunicorn(dir, ['-p', 'no/such/pid', 'app.mjs']);
     await ends(nowhere, 1);
     assert.match(nowhere.log, /Reason: cannot write the pid file \/.*no\/such\/pid: ENOENT/);
+  });
+
+  it('preload_app: an app that does not load starts no worker, status 4', async () => {
+    const dir = folder({ 'throws.mjs': 'throw new Error("no database");' });
+    const one = tunicorn(dir, ['--preload', 'throws.mjs']);
+    await ends(one, 4);
+    assert.match(one.log, /\[ERROR\] The app does not load: Cannot load .*throws\.mjs: Error: no database$/m);
+    assert.match(one.log, /Reason: App failed to load\.$/m);
+    assert.doesNotMatch(one.log, /Listening at|Booting worker/);
+  });
+
+  it('preload_app: an app that breaks changes nothing at HUP, and serves again when it is repaired', async () => {
+    const dir = folder();
+    const one = tunicorn(dir, ['--preload', 'app.mjs']);
+    const at = await port(one);
+    const { pid } = await answer(at);
+    writeFileSync(join(dir, 'app.mjs'), 'export default {');
+    one.kill('SIGHUP');
+    await one.waitFor(/\[ERROR\] The app does not load: Cannot load .*SyntaxError.*app\.mjs:1/);
+    await one.waitFor('[ERROR] The new settings are refused');
+    assert.equal((await answer(at)).pid, pid);
+    writeFileSync(join(dir, 'app.mjs'), 'export default (req, res) => res.end(`{"mended":true}`)');
+    one.kill('SIGHUP');
+    await until(async () => (await answer(at)).mended, { what: 'the new app' });
+    assert.deepEqual(one.spawned, [pid]);
+    await ends(one);
+  });
+
+  it('preload_app: TERM does not wait for an app that never finishes loading', async () => {
+    const dir = folder({
+      'slow.mjs': 'console.log("loading " + process.pid); setInterval(() => {}, 1000); await new Promise(() => {});',
+    });
+    const one = tunicorn(dir, ['--preload', 'slow.mjs']);
+    const loader = await until(() => /loading (\d+)/.exec(one.stdout), { what: 'the app to load' });
+    await ends(one);
+    assert.equal(one.spawned.length, 0);
+    await until(() => !isAlive(Number(loader![1])), { what: 'the loading process to end' });
   });
 });

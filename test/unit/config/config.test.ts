@@ -91,6 +91,7 @@ describe('defaults', () => {
       procName: null,
       rawEnv: [],
       pidfile: null,
+      preloadApp: false,
     });
   });
 
