@@ -150,12 +150,14 @@ export class Arbiter {
     this.#setTitle();
     this.#environment.apply(this.#config.rawEnv);
     this.log.info(`Starting tunicorn ${version}`);
-    const { bind, statusBind, backlog, pidfile } = this.#config;
+    const { bind, statusBind, backlog, reusePort, umask, pidfile } = this.#config;
     if (pidfile !== null) this.#pidfile = new Pidfile(pidfile);
     if (!(await this.#preload(this.#config))) return false;
     const listeners = await createSockets({
       bind: [...bind, ...statusBind],
       backlog,
+      reusePort,
+      umask,
       log: this.log,
       pause: (ms) => this.#pause(ms),
     });
@@ -332,7 +334,7 @@ export class Arbiter {
    * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
    */
   async #rebind(config: Config): Promise<boolean> {
-    const all = ({ bind, statusBind, backlog }: Config) => ({ bind: [...bind, ...statusBind], backlog });
+    const all = (c: Config) => ({ ...c, bind: [...c.bind, ...c.statusBind] });
     const present = [...this.#listeners, ...this.#status];
     const options = { log: this.log, pause: (ms: number) => this.#pause(ms) };
     const listeners = await rebind(present, all(this.#config), all(config), options);

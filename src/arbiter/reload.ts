@@ -40,7 +40,7 @@ export function needsProcess(booted: Config, config: Config): boolean {
 }
 
 /** What listening sockets are made of. */
-type Addresses = Pick<Config, 'bind' | 'backlog'>;
+type Addresses = Pick<Config, 'bind' | 'backlog' | 'reusePort' | 'umask'>;
 
 /**
  * Listeners for the new config, in its order: those whose address stays are kept, others opened and closed.
@@ -53,7 +53,7 @@ export async function rebind(
   config: Addresses,
   options: { log: Logger; pause: (ms: number) => Promise<boolean> },
 ): Promise<Listener[] | null> {
-  const { bind, backlog } = config;
+  const { bind, backlog, reusePort, umask } = config;
   const left = [...old.bind];
   const kept = bind.map((address) => {
     const i = left.indexOf(address);
@@ -62,7 +62,7 @@ export async function rebind(
     return listeners[i];
   });
   const missing = bind.filter((_, i) => kept[i] === undefined);
-  const opened = await createSockets({ bind: missing, backlog, ...options });
+  const opened = await createSockets({ bind: missing, backlog, reusePort, umask, ...options });
   if (opened === null) return null;
   closeSockets(
     listeners.filter((listener) => !kept.includes(listener)),

@@ -1,7 +1,7 @@
 /**
  * Listening sockets: made once by the arbiter, inherited by every worker, closed by each process for itself. An address in
  * use is tried again 5 times, a second apart, as gunicorn does: a predecessor may be about to leave. A unix socket file is
- * replaced if nobody listens at it, gets the permissions gunicorn gives it (everybody may connect), and is removed at the
+ * replaced if nobody listens at it, gets the permissions gunicorn gives it (all but those of `umask`), and is removed at the
  * end by the process that made it, if it is still the same file.
  */
 import { lookup } from 'node:dns/promises';
@@ -27,6 +27,10 @@ export interface SocketOptions {
   /** Addresses as in the `bind` setting. */
   bind: readonly string[];
   backlog: number;
+  /** SO_REUSEPORT: other servers may listen at the same port. Default false. */
+  reusePort?: boolean;
+  /** Permissions that a unix socket's file does not get. Default 0. */
+  umask?: number;
   log: Logger;
   /** Waits between two tries; false: give up. */
   pause: (ms: number) => Promise<boolean>;
@@ -113,7 +117,7 @@ function tcpName(family: Family, address: string, port: number): string {
 
 async function listenWithRetries(target: Target, options: SocketOptions): Promise<Listener | null> {
   for (let attempt = 0; ; attempt++) {
-    const result = listen(target, options.backlog);
+    const result = listen(target, options);
     if (typeof result !== 'number') return result;
     const reason = native.errnoName(result);
     if (reason !== 'EADDRINUSE') throw listenError(`cannot listen at ${target.name}: ${explain(reason)}`);
@@ -141,7 +145,7 @@ function explain(reason: string): string {
 }
 
 /** One try. @returns a listener, or a negative errno with nothing left open. */
-function listen(target: Target, backlog: number): Listener | number {
+function listen(target: Target, { backlog, reusePort, umask = 0 }: SocketOptions): Listener | number {
   const { family, address, port } = target;
   const unix = family === 'unix';
   if (unix) {
@@ -151,8 +155,9 @@ function listen(target: Target, backlog: number): Listener | number {
   const fd = native.socket(family);
   if (fd < 0) return fd;
   let result = unix ? 0 : native.setReuseAddr(fd);
+  if (result >= 0 && reusePort && !unix) result = native.setReusePort(fd);
   if (result >= 0 && target.v6Only) result = native.setV6Only(fd);
-  if (result >= 0) result = unix ? bindUnix(fd, address) : native.bind(fd, family, address, port);
+  if (result >= 0) result = unix ? bindUnix(fd, address, umask) : native.bind(fd, family, address, port);
   const inode = unix && result >= 0 ? inodeOf(address) : null;
   if (result >= 0) result = native.listen(fd, backlog);
   if (result < 0) {
@@ -196,13 +201,13 @@ function unixListener(fd: number, target: Target, inode: string | null): Listene
   };
 }
 
-/** Binds with umask 0, gunicorn's default: clients of other users, such as a proxy, may connect. */
-function bindUnix(fd: number, path: string): number {
-  const umask = process.umask(0);
+/** Binds with another umask than the process's; 0, gunicorn's default, lets clients of other users, such as a proxy, connect. */
+function bindUnix(fd: number, path: string, umask: number): number {
+  const before = process.umask(umask);
   try {
     return native.bind(fd, 'unix', path, 0);
   } finally {
-    process.umask(umask);
+    process.umask(before);
   }
 }
 

@@ -1,6 +1,6 @@
 /** The part of the table of settings that is about the processes themselves: names, files, environment, identity. */
 import { setting } from './setting.js';
-import { envList, flag, optionalPath, optionalText } from './validate.js';
+import { envList, fileMask, flag, optionalPath, optionalText } from './validate.js';
 
 const MECHANICS = 'Server mechanics';
 const NAMING = 'Process naming';
@@ -46,5 +46,24 @@ export const PROCESS_SETTINGS = [
     default: () => false,
     description:
       'Load the app once, in a process of its own, before workers start and at each reload; if it does not load, none starts and a reload changes nothing. Workers load it themselves all the same: Node processes share no loaded code, so this saves no memory.',
+  }),
+  setting({
+    name: 'reuse_port',
+    key: 'reusePort',
+    flags: ['--reuse-port'],
+    section: MECHANICS,
+    kind: flag(),
+    default: () => false,
+    description:
+      'Set SO_REUSEPORT on the listening sockets, so that other servers that set it, of the same user, may listen at the same port.',
+  }),
+  setting({
+    name: 'umask',
+    key: 'umask',
+    flags: ['-m', '--umask'],
+    section: MECHANICS,
+    kind: fileMask(),
+    default: () => 0,
+    description: "Permissions that a unix socket's file does not get: 0o007 keeps all but its user and group out.",
   }),
 ] as const;

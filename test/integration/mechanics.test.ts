@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { ArbiterProcess, isAlive } from '../support/arbiter-process.js';
+import { ArbiterProcess, fetchText, isAlive } from '../support/arbiter-process.js';
 import { ask } from '../support/ask.js';
 import { until } from '../support/poll.js';
 
@@ -187,5 +187,43 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     await ends(one);
     assert.equal(one.spawned.length, 0);
     await until(() => !isAlive(Number(loader![1])), { what: 'the loading process to end' });
+  });
+
+  it("umask: the permissions of a unix socket's file; the app's own umask stays", async () => {
+    const dir = folder({ 'mask.mjs': 'export default (req, res) => res.end(String(process.umask()));' });
+    for (const [args, mode] of [
+      [[], 0o777],
+      [['-m', '007'], 0o770],
+      [['--umask', '0x3f'], 0o700],
+    ] as const) {
+      const one = new ArbiterProcess([CLI, '-b', 'unix:s.sock', '--threads', '1', ...args, 'mask.mjs'], {}, dir);
+      started.push(one);
+      await one.addresses();
+      assert.equal(statSync(join(dir, 's.sock')).mode & 0o777, mode);
+      const text = await fetchText(`unix:${join(dir, 's.sock')}`, 'GET / HTTP/1.0\r\n\r\n');
+      assert.ok(text.endsWith(`\r\n\r\n${process.umask()}`), text);
+      await ends(one);
+    }
+  });
+
+  it('reuse_port: two servers at one port, both answer', async () => {
+    const dir = folder();
+    const one = tunicorn(dir, ['--reuse-port', 'app.mjs']);
+    const at = await port(one);
+    await answer(at);
+    const start = (...args: string[]) => {
+      const another = new ArbiterProcess([CLI, '-b', `127.0.0.1:${at}`, '--threads', '1', ...args, 'app.mjs'], {}, dir);
+      started.push(another);
+      return another;
+    };
+    const two = start('--reuse-port');
+    const three = start();
+    await two.waitForWorkers(1);
+    const pids = new Set<number>();
+    await until(async () => pids.add((await answer(at)).pid).size === 2, { what: 'answers of both' });
+    await three.waitFor('Connection in use');
+    await ends(one);
+    assert.equal((await answer(at)).pid, two.workers[0]);
+    await ends(two);
   });
 });

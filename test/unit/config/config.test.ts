@@ -92,6 +92,8 @@ describe('defaults', () => {
       rawEnv: [],
       pidfile: null,
       preloadApp: false,
+      reusePort: false,
+      umask: 0,
     });
   });
 

@@ -138,8 +138,8 @@ const MISSING = new Set(
   enable_backlog_metric enable_stdio_inheritance forwarded_allow_ips forwarder_headers group header_map http2_cleartext
   http2_initial_window_size http2_max_concurrent_streams http2_max_frame_size http2_max_header_list_size http_protocols
   initgroups keyfile proxy_allow_ips proxy_protocol reload reload_engine
-  reload_extra_files reuse_port secure_scheme_headers sendfile ssl_context statsd_host statsd_prefix syslog syslog_addr
-  syslog_facility syslog_prefix umask user`.split(/\s+/),
+  reload_extra_files secure_scheme_headers sendfile ssl_context statsd_host statsd_prefix syslog syslog_addr
+  syslog_facility syslog_prefix user`.split(/\s+/),
 );
 
 const names = GUNICORN.trim()
