@@ -14,6 +14,7 @@ import { createLogger, type Logger } from '../log.js';
 import { version } from '../version.js';
 import { checkApp } from './app-check.js';
 import { Environment } from './environment.js';
+import { giveLogs } from './owner.js';
 import { Pidfile } from './pidfile.js';
 import { needsProcess, rebind } from './reload.js';
 import { SignalQueue, shortName } from './signals.js';
@@ -150,14 +151,14 @@ export class Arbiter {
     this.#setTitle();
     this.#environment.apply(this.#config.rawEnv);
     this.log.info(`Starting tunicorn ${version}`);
-    const { bind, statusBind, backlog, reusePort, umask, pidfile } = this.#config;
+    const config = this.#config;
+    const { bind, statusBind, pidfile } = config;
     if (pidfile !== null) this.#pidfile = new Pidfile(pidfile);
-    if (!(await this.#preload(this.#config))) return false;
+    giveLogs(config, this.log);
+    if (!(await this.#preload(config))) return false;
     const listeners = await createSockets({
+      ...config,
       bind: [...bind, ...statusBind],
-      backlog,
-      reusePort,
-      umask,
       log: this.log,
       pause: (ms) => this.#pause(ms),
     });
@@ -298,6 +299,7 @@ export class Arbiter {
     }
     if (pidfile !== this.#pidfile) this.#pidfile?.unlink();
     this.#pidfile = pidfile;
+    giveLogs(config, this.log);
     this.#config = config;
     this.#setTitle();
     this.#environment.apply(config.rawEnv);

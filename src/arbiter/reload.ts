@@ -30,6 +30,9 @@ const NEEDS_PROCESS: readonly SettingKey[] = [
   'chdir',
   'procName',
   'rawEnv',
+  'user',
+  'group',
+  'initgroups',
 ];
 
 /** True if a worker that was booted with one config cannot take the other while it lives. */
@@ -40,7 +43,7 @@ export function needsProcess(booted: Config, config: Config): boolean {
 }
 
 /** What listening sockets are made of. */
-type Addresses = Pick<Config, 'bind' | 'backlog' | 'reusePort' | 'umask'>;
+type Addresses = Pick<Config, 'bind' | 'backlog' | 'reusePort' | 'umask' | 'user' | 'group'>;
 
 /**
  * Listeners for the new config, in its order: those whose address stays are kept, others opened and closed.
@@ -53,7 +56,7 @@ export async function rebind(
   config: Addresses,
   options: { log: Logger; pause: (ms: number) => Promise<boolean> },
 ): Promise<Listener[] | null> {
-  const { bind, backlog, reusePort, umask } = config;
+  const { bind, backlog } = config;
   const left = [...old.bind];
   const kept = bind.map((address) => {
     const i = left.indexOf(address);
@@ -62,7 +65,7 @@ export async function rebind(
     return listeners[i];
   });
   const missing = bind.filter((_, i) => kept[i] === undefined);
-  const opened = await createSockets({ bind: missing, backlog, reusePort, umask, ...options });
+  const opened = await createSockets({ ...config, bind: missing, ...options });
   if (opened === null) return null;
   closeSockets(
     listeners.filter((listener) => !kept.includes(listener)),

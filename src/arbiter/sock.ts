@@ -5,13 +5,14 @@
  * end by the process that made it, if it is still the same file.
  */
 import { lookup } from 'node:dns/promises';
-import { lstatSync, statSync, unlinkSync } from 'node:fs';
+import { lchownSync, lstatSync, statSync, unlinkSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { parseAddress } from '../config/validate.js';
 import { TunicornError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { type Family, native } from '../native/binding.js';
+import { SAME } from './owner.js';
 
 /** A socket that listens. */
 export interface Listener {
@@ -31,6 +32,9 @@ export interface SocketOptions {
   reusePort?: boolean;
   /** Permissions that a unix socket's file does not get. Default 0. */
   umask?: number;
+  /** User and group that a unix socket's file is given to; null: it stays as it is. Default null. */
+  user?: number | null;
+  group?: number | null;
   log: Logger;
   /** Waits between two tries; false: give up. */
   pause: (ms: number) => Promise<boolean>;
@@ -145,8 +149,9 @@ function explain(reason: string): string {
 }
 
 /** One try. @returns a listener, or a negative errno with nothing left open. */
-function listen(target: Target, { backlog, reusePort, umask = 0 }: SocketOptions): Listener | number {
+function listen(target: Target, options: SocketOptions): Listener | number {
   const { family, address, port } = target;
+  const { backlog, reusePort } = options;
   const unix = family === 'unix';
   if (unix) {
     const blocked = clearPath(address);
@@ -157,7 +162,7 @@ function listen(target: Target, { backlog, reusePort, umask = 0 }: SocketOptions
   let result = unix ? 0 : native.setReuseAddr(fd);
   if (result >= 0 && reusePort && !unix) result = native.setReusePort(fd);
   if (result >= 0 && target.v6Only) result = native.setV6Only(fd);
-  if (result >= 0) result = unix ? bindUnix(fd, address, umask) : native.bind(fd, family, address, port);
+  if (result >= 0) result = unix ? bindUnix(fd, address, options) : native.bind(fd, family, address, port);
   const inode = unix && result >= 0 ? inodeOf(address) : null;
   if (result >= 0) result = native.listen(fd, backlog);
   if (result < 0) {
@@ -201,13 +206,21 @@ function unixListener(fd: number, target: Target, inode: string | null): Listene
   };
 }
 
-/** Binds with another umask than the process's; 0, gunicorn's default, lets clients of other users, such as a proxy, connect. */
-function bindUnix(fd: number, path: string, umask: number): number {
+/**
+ * Binds with another umask than the process's; 0, gunicorn's default, lets clients of other users, such as a proxy, connect.
+ * The file then goes to the user and group of the workers.
+ */
+function bindUnix(fd: number, path: string, { umask = 0, user, group }: SocketOptions): number {
   const before = process.umask(umask);
+  const result = native.bind(fd, 'unix', path, 0);
+  process.umask(before);
+  if (result < 0) return result;
   try {
-    return native.bind(fd, 'unix', path, 0);
-  } finally {
-    process.umask(before);
+    lchownSync(path, user ?? SAME, group ?? SAME);
+    return result;
+  } catch (err) {
+    unlinkSync(path);
+    return (err as NodeJS.ErrnoException).errno ?? EACCES;
   }
 }
 

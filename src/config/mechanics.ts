@@ -1,4 +1,5 @@
 /** The part of the table of settings that is about the processes themselves: names, files, environment, identity. */
+import { groupId, userId } from './accounts.js';
 import { setting } from './setting.js';
 import { envList, fileMask, flag, optionalPath, optionalText } from './validate.js';
 
@@ -65,5 +66,36 @@ export const PROCESS_SETTINGS = [
     kind: fileMask(),
     default: () => 0,
     description: "Permissions that a unix socket's file does not get: 0o007 keeps all but its user and group out.",
+  }),
+  setting({
+    name: 'user',
+    key: 'user',
+    flags: ['-u', '--user'],
+    section: MECHANICS,
+    kind: userId(),
+    default: () => null,
+    defaultText: 'the user that starts tunicorn',
+    description:
+      'User as whom the workers run, by name or number; unix sockets and log files are given to that user. The arbiter stays as it is.',
+  }),
+  setting({
+    name: 'group',
+    key: 'group',
+    flags: ['-g', '--group'],
+    section: MECHANICS,
+    kind: groupId(),
+    default: () => null,
+    defaultText: 'the group that starts tunicorn',
+    description:
+      'Group as which the workers run, by name or number. They are in no other group then, unless --initgroups is set.',
+  }),
+  setting({
+    name: 'initgroups',
+    key: 'initgroups',
+    flags: ['--initgroups'],
+    section: MECHANICS,
+    kind: flag(),
+    default: () => false,
+    description: 'With --user: the workers are in every group that the user is a member of, and in --group.',
   }),
 ] as const;

@@ -4,6 +4,7 @@
  */
 import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import type { BootMessage } from '../messages.js';
+import { takeIdentity } from './identity.js';
 import { ThreadWorker } from './thread-worker.js';
 
 process.title = 'tunicorn: worker';
@@ -20,6 +21,7 @@ async function main(message: BootMessage): Promise<void> {
   worker.initSignals();
   worker.startNotifying();
   try {
+    takeIdentity(message.config);
     await worker.initProcess();
   } catch (error) {
     // Whatever breaks while it leaves is no failure to boot.

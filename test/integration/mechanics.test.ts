@@ -1,6 +1,7 @@
 /** Settings about the processes themselves, each by its effect: names, environment, files, identity. */
 import assert from 'node:assert/strict';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -225,5 +226,100 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     await ends(one);
     assert.equal((await answer(at)).pid, two.workers[0]);
     await ends(two);
+  });
+
+  const asRoot = { skip: process.getuid!() !== 0 && 'only root may change users' };
+  /** Ids of an account in /etc/passwd or /etc/group. */
+  const idOf = (file: string, name: string) =>
+    Number(readFileSync(`/etc/${file}`, 'utf8').match(new RegExp(`^${name}:[^:]*:(\\d+):`, 'm'))![1]);
+
+  it(
+    'user and group: the workers run as these and no other, and can write their logs and sockets',
+    asRoot,
+    async () => {
+      const dir = folder();
+      // The app has to be readable for anybody.
+      for (const each of [root, dir]) chmodSync(each, 0o755);
+      const [uid, gid] = [idOf('passwd', 'daemon'), idOf('group', 'games')];
+      const args = ['-b', 'unix:s.sock', '--threads', '1', '--access-logfile', 'access.log', '--log-file', 'error.log'];
+      const one = new ArbiterProcess([CLI, ...args, '-u', 'daemon', '-g', String(gid), 'app.mjs'], {}, dir);
+      started.push(one);
+      const get = 'GET /x HTTP/1.0\r\n\r\n';
+      const text = await until(() => fetchText(`unix:${join(dir, 's.sock')}`, get), { what: 'an answer' });
+      assert.match(text, /^HTTP\/1\.1 200 /);
+      const { ids } = JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4));
+      assert.deepEqual(ids, [uid, gid, [gid]]);
+      const status = readFileSync(`/proc/${one.pid}/status`, 'utf8');
+      assert.match(status, /^Uid:\t0\t0/m, 'the arbiter is still root');
+      for (const name of ['access.log', 'error.log', 's.sock']) {
+        const { uid: owner, gid: group } = statSync(join(dir, name));
+        assert.deepEqual([owner, group], [uid, gid], name);
+      }
+      await until(() => readFileSync(join(dir, 'access.log'), 'utf8').includes('"GET /x HTTP/1.0" 200'), {
+        what: 'a line',
+      });
+      const pids = [...readFileSync(join(dir, 'error.log'), 'utf8').matchAll(/Booting worker with pid: (\d+)/g)];
+      await ends(one);
+      for (const [, pid] of pids) assert.ok(!isAlive(Number(pid)));
+    },
+  );
+
+  /** An account that /etc/group lists as a member of another group: [account, its groups there]. */
+  const members = readFileSync('/etc/group', 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => line.split(':'))
+    .filter(([, , , users]) => users);
+  const member = members[0]?.[3].split(',')[0];
+  const needsMember = { skip: asRoot.skip || (member === undefined && 'no account is a member of a second group') };
+
+  it('initgroups: the workers are in every group of the user, and without it in none', needsMember, async () => {
+    const dir = folder();
+    for (const each of [root, dir]) chmodSync(each, 0o755);
+    const uid = idOf('passwd', member);
+    const gid = idOf('group', 'games');
+    const second = members.filter(([, , , users]) => users.split(',').includes(member)).map(([, , id]) => Number(id));
+    for (const [flags, groups] of [
+      [['--initgroups'], [gid, ...second]],
+      [[], [gid]],
+    ] as const) {
+      const one = tunicorn(dir, ['-u', String(uid), '-g', 'games', ...flags, 'app.mjs']);
+      const { ids } = await answer(await port(one));
+      assert.deepEqual([ids[0], ids[1]], [uid, gid]);
+      assert.deepEqual(new Set(ids[2]), new Set(groups));
+      await ends(one);
+    }
+  });
+
+  it('user: one that this process may not become ends it with status 3', asRoot, async () => {
+    const dir = folder();
+    for (const each of [root, dir]) chmodSync(each, 0o755);
+    const uid = idOf('passwd', 'daemon');
+    // An arbiter that is not root.
+    const one = new ArbiterProcess(
+      [
+        '-e',
+        `process.setgid(${uid}); process.setuid(${uid}); process.argv.splice(1, 0, 'x'); import(${JSON.stringify(CLI)})`,
+        '--',
+        '-b',
+        '127.0.0.1:0',
+        '-u',
+        'games',
+        'app.mjs',
+      ],
+      {},
+      dir,
+    );
+    started.push(one);
+    await ends(one, 3);
+    assert.match(one.log, /ERR_TUNICORN_IDENTITY: cannot run as user \d+, group \d+: .*EPERM/);
+  });
+
+  it('user and group: unknown ones are refused by name', async () => {
+    for (const flag of ['--user', '--group']) {
+      const one = tunicorn(folder(), [flag, 'no-such-one', 'app.mjs']);
+      await ends(one, 2);
+      assert.match(one.log, new RegExp(`${flag}: "no-such-one" is not a ${flag.slice(2)} of this system`));
+    }
   });
 });

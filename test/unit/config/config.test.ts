@@ -94,6 +94,9 @@ describe('defaults', () => {
       preloadApp: false,
       reusePort: false,
       umask: 0,
+      user: null,
+      group: null,
+      initgroups: false,
     });
   });
 
