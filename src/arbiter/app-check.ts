@@ -5,6 +5,8 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
+import { APP_LOAD_ERROR, TunicornError } from '../errors.js';
+import type { Logger } from '../log.js';
 import { envEntries } from './environment.js';
 import { workerExecArgv } from './worker-handle.js';
 
@@ -40,4 +42,18 @@ export async function checkApp(config: Config, giveUp?: AbortSignal): Promise<st
       else done(`its process ended while it loaded: ${signal ?? `exit status ${code}`}`);
     });
   });
+}
+
+/**
+ * preload_app: loads the app once before anything is changed. Why it does not load goes into the log.
+ * @returns true.
+ * @throws {TunicornError} ERR_TUNICORN_PRELOAD, exit status 4: it does not load.
+ */
+export async function preload(config: Config, log: Logger, giveUp: AbortSignal): Promise<true> {
+  const problem = await checkApp(config, giveUp);
+  if (problem === null) return true;
+  const [what, ...trace] = problem.split('\n');
+  const cause = Object.assign(new Error(what), { stack: trace.join('\n') });
+  if (!giveUp.aborted) log.error(`The app does not load: ${what}`, trace.length > 0 ? cause : undefined);
+  throw new TunicornError('ERR_TUNICORN_PRELOAD', 'App failed to load.', { exitCode: APP_LOAD_ERROR });
 }

@@ -5,17 +5,14 @@
  * child exit) only enqueue and wake the loop, so each decision is made in one place and in order. However the loop ends,
  * `halt` leaves no worker and no socket file behind; an 'exit' hook does the same if the process itself breaks down.
  */
-import { resolve } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
-import { createLogger, type Logger } from '../log.js';
+import type { Logger } from '../log.js';
 import { version } from '../version.js';
-import { checkApp } from './app-check.js';
-import { Environment } from './environment.js';
-import { giveLogs } from './owner.js';
-import { Pidfile } from './pidfile.js';
+import { preload } from './app-check.js';
+import { Belongings, type Change } from './belongings.js';
 import { needsProcess, rebind } from './reload.js';
 import { SignalQueue, shortName } from './signals.js';
 import { closeSockets, createSockets, type Listener } from './sock.js';
@@ -65,13 +62,10 @@ function workerTimeout({ timeout, workerClass }: Config): number {
 }
 
 export class Arbiter {
-  /** Another one after a reload that changes its file or level. */
-  log: Logger;
   #config: Config;
+  readonly #own: Belongings;
   readonly #workerMain: string;
-  readonly #ownsLog: boolean;
   readonly #reread: (() => Promise<Config>) | undefined;
-  readonly #environment = new Environment();
   readonly #signals = new SignalQueue(() => this.wakeup());
   readonly #workers = new Set<WorkerHandle>();
   /** Workers whose process is gone, not yet reaped. */
@@ -79,7 +73,6 @@ export class Arbiter {
   #listeners: Listener[] = [];
   /** Listeners of --status-bind: open until the last worker has gone. */
   #status: Listener[] = [];
-  #pidfile: Pidfile | null = null;
   #numWorkers: number;
   #workerAge = 0;
   #anyBooted = false;
@@ -92,7 +85,7 @@ export class Arbiter {
   readonly #lastResort = (): void => {
     for (const worker of this.#workers) worker.kill('SIGKILL');
     closeSockets([...this.#listeners, ...this.#status], true);
-    this.#pidfile?.unlink();
+    this.#own.unlink();
   };
 
   /** @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened. */
@@ -100,9 +93,13 @@ export class Arbiter {
     this.#config = config;
     this.#numWorkers = config.workers;
     this.#workerMain = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
-    this.#ownsLog = options.log === undefined;
-    this.log = options.log ?? createLogger({ level: config.loglevel, errorlog: config.errorlog });
+    this.#own = new Belongings(config, options.log);
     this.#reread = options.reread;
+  }
+
+  /** The error log: another one after a reload that changes its file or level. */
+  get log(): Logger {
+    return this.#own.log;
   }
 
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
@@ -141,20 +138,16 @@ export class Arbiter {
     } finally {
       this.#signals.uninstall();
       process.removeListener('exit', this.#lastResort);
-      this.#environment.restore();
-      if (this.#ownsLog) this.log.close();
+      this.#own.close();
     }
   }
 
   /** Opens the sockets. @returns false if a signal ended it meanwhile. @throws {TunicornError} if that is impossible. */
   async start(): Promise<boolean> {
-    this.#setTitle();
-    this.#environment.apply(this.#config.rawEnv);
     this.log.info(`Starting tunicorn ${version}`);
     const config = this.#config;
-    const { bind, statusBind, pidfile } = config;
-    if (pidfile !== null) this.#pidfile = new Pidfile(pidfile);
-    giveLogs(config, this.log);
+    const { bind, statusBind } = config;
+    this.#own.start();
     if (!(await this.#preload(config))) return false;
     const listeners = await createSockets({
       ...config,
@@ -171,23 +164,13 @@ export class Arbiter {
     return true;
   }
 
-  /**
-   * preload_app: loads the app once, in a process of its own. @returns false if a signal ended it meanwhile.
-   * @throws {TunicornError} ERR_TUNICORN_PRELOAD, exit status 4: it does not load.
-   */
+  /** preload_app. @returns false if a signal ended it meanwhile. @throws {TunicornError} ERR_TUNICORN_PRELOAD */
   async #preload(config: Config): Promise<boolean> {
     if (!config.preloadApp) return true;
     const giveUp = new AbortController();
-    const problem = await this.#unlessEnding(checkApp(config, giveUp.signal));
-    if (problem === undefined) {
-      giveUp.abort();
-      return false;
-    }
-    if (problem === null) return true;
-    const [what, ...trace] = problem.split('\n');
-    const cause = Object.assign(new Error(what), { stack: trace.join('\n') });
-    this.log.error(`The app does not load: ${what}`, trace.length > 0 ? cause : undefined);
-    throw new TunicornError('ERR_TUNICORN_PRELOAD', 'App failed to load.', { exitCode: APP_LOAD_ERROR });
+    const loaded = await this.#unlessEnding(preload(config, this.log, giveUp.signal));
+    if (loaded === undefined) giveUp.abort();
+    return loaded === true;
   }
 
   /** Waits for a promise, but not beyond a signal that ends the arbiter: undefined then. @throws what it rejects with. */
@@ -201,12 +184,6 @@ export class Arbiter {
     watched.catch(() => {});
     while (!settled && !this.#signals.ending) await this.#sleep(ROUND_MS);
     return settled ? await watched : undefined;
-  }
-
-  /** What ps shows. */
-  #setTitle(): void {
-    const { procName, app } = this.#config;
-    process.title = `tunicorn: master [${procName ?? app}]`;
   }
 
   /** False if a signal that ends it came meanwhile. */
@@ -274,35 +251,20 @@ export class Arbiter {
   async reload(config: Config = this.#config): Promise<void> {
     this.log.info('Hang up: Master');
     const old = this.#config;
-    let log: Logger | null = null;
-    let pidfile = this.#pidfile;
+    let change: Change | undefined;
     try {
-      process.chdir(config.chdir);
-      log = this.#logFor(config);
-      pidfile = this.#pidfileFor(config);
+      change = this.#own.prepare(config);
       if (!(await this.#preload(config)) || !(await this.#rebind(config))) {
-        // Told to end meanwhile.
-        log?.close();
-        if (pidfile !== this.#pidfile) pidfile?.unlink();
+        change.rollback();
         return;
       }
     } catch (err) {
-      log?.close();
-      if (pidfile !== this.#pidfile) pidfile?.unlink();
-      process.chdir(old.chdir);
+      change?.rollback();
       this.log.error('The new settings are refused', err);
       return;
     }
-    if (log) {
-      this.log.close();
-      this.log = log;
-    }
-    if (pidfile !== this.#pidfile) this.#pidfile?.unlink();
-    this.#pidfile = pidfile;
-    giveLogs(config, this.log);
+    change.commit();
     this.#config = config;
-    this.#setTitle();
-    this.#environment.apply(config.rawEnv);
     // TTIN and TTOU hold as long as the setting itself does not change.
     if (config.workers !== old.workers) this.#numWorkers = config.workers;
     const workers = [...this.#workers];
@@ -315,20 +277,6 @@ export class Arbiter {
         worker.stop('SIGTERM');
       }
     }
-  }
-
-  /** The error log that a config wants, if it is another than the present one. @throws {TunicornError} ERR_TUNICORN_LOG */
-  #logFor(config: Config): Logger | null {
-    const { loglevel: level, errorlog, chdir } = config;
-    const old = this.#config;
-    const moved = errorlog !== old.errorlog || (errorlog !== '-' && chdir !== old.chdir);
-    return this.#ownsLog && (moved || level !== old.loglevel) ? createLogger({ level, errorlog }) : null;
-  }
-
-  /** The pid file that a config wants: the present one if its path stays. @throws {TunicornError} ERR_TUNICORN_PIDFILE */
-  #pidfileFor({ pidfile }: Config): Pidfile | null {
-    if (pidfile === null) return null;
-    return this.#pidfile?.path === resolve(pidfile) ? this.#pidfile : new Pidfile(pidfile);
   }
 
   /**
@@ -508,7 +456,7 @@ export class Arbiter {
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
     closeSockets(this.#status, true);
-    this.#pidfile?.unlink();
+    this.#own.unlink();
     this.log.info('Shutting down: Master');
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
     return exitCode;

@@ -42,6 +42,9 @@ export function needsProcess(booted: Config, config: Config): boolean {
   return NEEDS_PROCESS.some((key) => !isDeepStrictEqual(booted[key], config[key]));
 }
 
+/** What a socket gets when it is made, and keeps. */
+const ONCE = ['reusePort', 'umask'] as const;
+
 /** What listening sockets are made of. */
 type Addresses = Pick<Config, 'bind' | 'backlog' | 'reusePort' | 'umask' | 'user' | 'group'>;
 
@@ -71,6 +74,10 @@ export async function rebind(
     listeners.filter((listener) => !kept.includes(listener)),
     true,
   );
+  const fixed = ONCE.filter((key) => config[key] !== old[key]);
+  if (fixed.length > 0 && kept.some((listener) => listener !== undefined)) {
+    options.log.warning(`Sockets that are open keep what they have of: ${fixed.join(', ')}`);
+  }
   return kept.map((listener) => {
     if (listener === undefined) return opened.shift() as Listener;
     // Linux takes a second listen() for a new backlog.

@@ -207,6 +207,21 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     }
   });
 
+  it('umask and reuse_port: HUP gives them to new sockets, and says that open ones keep theirs', async () => {
+    const paths = ['one.sock', 'two.sock'].map((name) => `unix:${name}`);
+    const dir = folder({ 'tunicorn.conf.mjs': conf({ bind: paths.slice(0, 1) }) });
+    const mode = (name: string) => statSync(join(dir, name)).mode & 0o777;
+    const one = new ArbiterProcess([CLI, '--threads', '1'], {}, dir);
+    started.push(one);
+    await one.addresses();
+    writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ bind: paths, umask: 0o77 }));
+    one.kill('SIGHUP');
+    await one.waitFor(/\[WARNING\] Sockets that are open keep what they have of: umask$/m);
+    await until(() => existsSync(join(dir, 'two.sock')), { what: 'the new socket' });
+    assert.deepEqual([mode('one.sock'), mode('two.sock')], [0o777, 0o700]);
+    await ends(one);
+  });
+
   it('reuse_port: two servers at one port, both answer', async () => {
     const dir = folder();
     const one = tunicorn(dir, ['--reuse-port', 'app.mjs']);
