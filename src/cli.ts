@@ -1,5 +1,8 @@
 #!/usr/bin/env node
-/** The command `tunicorn`: reads the command line, then serves until told to stop. `run` in index.ts does the same. */
+/**
+ * The command `tunicorn`: reads the command line and the configuration file, then serves until told to stop, or only checks
+ * and prints. `run` in index.ts serves in the same way.
+ */
 import { TunicornError } from './errors.js';
 
 const OLDEST_NODE = 20;
@@ -11,20 +14,35 @@ async function main(argv: readonly string[]): Promise<number> {
   }
   // Only now, here and below: on an old Node the libraries fail to load, and the addon may be missing, which is told
   // like any other error.
-  const { parseArgv } = await import('./config/argv.js');
+  const { readCommand } = await import('./config/argv.js');
+  const { loadConfig } = await import('./config/load.js');
+  // A reload goes by what was there at the start.
+  const surroundings = { env: { ...process.env }, cwd: process.cwd() };
   try {
-    const wanted = parseArgv(argv);
-    if ('print' in wanted) {
-      process.stdout.write(wanted.print);
+    const command = readCommand(argv, surroundings.env);
+    if ('text' in command) {
+      process.stdout.write(command.text);
       return 0;
     }
-    const { run } = await import('./index.js');
-    process.title = `tunicorn: master [${wanted.run.app}]`;
-    return await run(wanted.run);
+    const read = () => loadConfig(command, surroundings);
+    const loaded = await read();
+    if (command.print) {
+      const { formatConfig } = await import('./config/print.js');
+      process.stdout.write(formatConfig(loaded));
+    }
+    if (command.check || command.print) {
+      const { checkApp } = await import('./arbiter/app-check.js');
+      const problem = await checkApp(loaded.config);
+      if (problem === null) process.stderr.write('tunicorn: the configuration is good and the app loads.\n');
+      else process.stderr.write(`tunicorn: error: the app does not load: ${problem}\n`);
+      return problem === null ? 0 : 1;
+    }
+    const { serve } = await import('./serve.js');
+    return await serve(loaded, read);
   } catch (err) {
     if (!(err instanceof TunicornError)) throw err;
-    const more = err.code === 'ERR_TUNICORN_CONFIG' ? "Try 'tunicorn --help'.\n" : '';
-    process.stderr.write(`tunicorn: error: ${err.message}\n${more}`);
+    process.stderr.write(`tunicorn: error: ${err.message}\n`);
+    if (err.code === 'ERR_TUNICORN_CONFIG') process.stderr.write("Try 'tunicorn --help'.\n");
     return err.exitCode;
   }
 }

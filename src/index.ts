@@ -4,10 +4,12 @@
  *     import { run } from 'tunicorn';
  *     process.exitCode = await run({ app: 'app.js', workers: 2, bind: ['127.0.0.1:8000'] });
  */
-import { Arbiter } from './arbiter/arbiter.js';
-import { type ConfigInput, createConfig } from './config/config.js';
+import { type ConfigInput, createConfig, type SettingsInput } from './config/config.js';
+import type { Hook, HookKey, HookName } from './config/hooks.js';
+import { serve } from './serve.js';
 
-export type { ConfigInput } from './config/config.js';
+export type { ConfigInput, SettingsInput } from './config/config.js';
+export type { Hook } from './config/hooks.js';
 export type { Config, LogLevel, WorkerClass } from './config/settings.js';
 export { TunicornError } from './errors.js';
 export { requestSignal, setRequestTimeout } from './request.js';
@@ -34,7 +36,23 @@ export interface FetchHandler {
  *   opened.
  */
 export async function run(settings: ConfigInput): Promise<number> {
-  const config = createConfig(settings);
-  process.chdir(config.chdir);
-  return await new Arbiter(config).run();
+  return await serve({ config: createConfig(settings) });
+}
+
+/** What a configuration file may hold: any settings, in gunicorn's spelling or camelCase, and hooks. */
+export type FileConfig = SettingsInput & { [K in HookKey | HookName]?: Hook };
+
+/** The default export of a configuration file. */
+export type ConfigExport =
+  | FileConfig
+  | Promise<FileConfig>
+  | ((env: Record<string, string | undefined>) => FileConfig | Promise<FileConfig>);
+
+/**
+ * Returns what it is given: in a configuration file, it has an editor complete and check the names and values.
+ *
+ *     export default defineConfig({ app: 'app.js', workers: 2 });
+ */
+export function defineConfig<const T extends ConfigExport>(config: T): T {
+  return config;
 }

@@ -9,8 +9,10 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
-import { createLogger, type Logger } from '../log.js';
+import type { Logger } from '../log.js';
 import { version } from '../version.js';
+import { preload } from './app-check.js';
+import { Belongings, type Change } from './belongings.js';
 import { needsProcess, rebind } from './reload.js';
 import { SignalQueue, shortName } from './signals.js';
 import { closeSockets, createSockets, type Listener } from './sock.js';
@@ -46,6 +48,8 @@ export interface ArbiterOptions {
   workerMain?: string;
   /** Default: one made from the config. */
   log?: Logger;
+  /** Gives the settings anew, at HUP. Rejects if they are broken: all stays as it is then. Default: the same as before. */
+  reread?: () => Promise<Config>;
 }
 
 /**
@@ -58,10 +62,10 @@ function workerTimeout({ timeout, workerClass }: Config): number {
 }
 
 export class Arbiter {
-  readonly log: Logger;
   #config: Config;
+  readonly #own: Belongings;
   readonly #workerMain: string;
-  readonly #ownsLog: boolean;
+  readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
   readonly #workers = new Set<WorkerHandle>();
   /** Workers whose process is gone, not yet reaped. */
@@ -81,6 +85,7 @@ export class Arbiter {
   readonly #lastResort = (): void => {
     for (const worker of this.#workers) worker.kill('SIGKILL');
     closeSockets([...this.#listeners, ...this.#status], true);
+    this.#own.unlink();
   };
 
   /** @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened. */
@@ -88,8 +93,13 @@ export class Arbiter {
     this.#config = config;
     this.#numWorkers = config.workers;
     this.#workerMain = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
-    this.#ownsLog = options.log === undefined;
-    this.log = options.log ?? createLogger({ level: config.loglevel, errorlog: config.errorlog });
+    this.#own = new Belongings(config, options.log);
+    this.#reread = options.reread;
+  }
+
+  /** The error log: another one after a reload that changes its file or level. */
+  get log(): Logger {
+    return this.#own.log;
   }
 
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
@@ -128,17 +138,20 @@ export class Arbiter {
     } finally {
       this.#signals.uninstall();
       process.removeListener('exit', this.#lastResort);
-      if (this.#ownsLog) this.log.close();
+      this.#own.close();
     }
   }
 
   /** Opens the sockets. @returns false if a signal ended it meanwhile. @throws {TunicornError} if that is impossible. */
   async start(): Promise<boolean> {
     this.log.info(`Starting tunicorn ${version}`);
-    const { bind, statusBind, backlog } = this.#config;
+    const config = this.#config;
+    const { bind, statusBind } = config;
+    this.#own.start();
+    if (!(await this.#preload(config))) return false;
     const listeners = await createSockets({
+      ...config,
       bind: [...bind, ...statusBind],
-      backlog,
       log: this.log,
       pause: (ms) => this.#pause(ms),
     });
@@ -149,6 +162,28 @@ export class Arbiter {
     if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
     return true;
+  }
+
+  /** preload_app. @returns false if a signal ended it meanwhile. @throws {TunicornError} ERR_TUNICORN_PRELOAD */
+  async #preload(config: Config): Promise<boolean> {
+    if (!config.preloadApp) return true;
+    const giveUp = new AbortController();
+    const loaded = await this.#unlessEnding(preload(config, this.log, giveUp.signal));
+    if (loaded === undefined) giveUp.abort();
+    return loaded === true;
+  }
+
+  /** Waits for a promise, but not beyond a signal that ends the arbiter: undefined then. @throws what it rejects with. */
+  async #unlessEnding<T>(promise: Promise<T>): Promise<T | undefined> {
+    let settled = false;
+    const watched = promise.finally(() => {
+      settled = true;
+      this.wakeup();
+    });
+    // Nobody waits for it any more if a signal comes first.
+    watched.catch(() => {});
+    while (!settled && !this.#signals.ending) await this.#sleep(ROUND_MS);
+    return settled ? await watched : undefined;
   }
 
   /** False if a signal that ends it came meanwhile. */
@@ -183,7 +218,7 @@ export class Arbiter {
         this.manageWorkers();
         return false;
       case 'SIGHUP':
-        await this.reload();
+        await this.#hangUp();
         return false;
       default:
         this.log.warning(`Signal ${shortName(signal)} is not supported yet`);
@@ -191,22 +226,44 @@ export class Arbiter {
     }
   }
 
+  /** HUP: reads the settings anew and reloads. Broken ones change nothing, not even the app. */
+  async #hangUp(): Promise<void> {
+    let config: Config | undefined = this.#config;
+    try {
+      if (this.#reread) config = await this.#unlessEnding(this.#reread());
+    } catch (err) {
+      const known = err instanceof TunicornError;
+      this.log.error(
+        `Hang up: nothing is changed: ${known ? err.message : 'an error of its own'}`,
+        known ? err.cause : err,
+      );
+      return;
+    }
+    if (config) await this.reload(config);
+  }
+
   /**
    * Has every worker take up the app's present code, and the config if another one is given: by fresh threads while its
    * connections stay, or, where that is not possible (reload.ts), by a new process; the old one then finishes what it has.
-   * A config whose addresses cannot be listened at is refused: that is logged, and all stays as it is. Never rejects.
+   * A config whose addresses cannot be listened at, or whose error log or pid file cannot be opened, is refused, and so is
+   * an app that does not load (preload_app): that is logged, and all stays as it is. Never rejects.
    */
   async reload(config: Config = this.#config): Promise<void> {
     this.log.info('Hang up: Master');
     const old = this.#config;
+    let change: Change | undefined;
     try {
-      const listeners = await rebind(this.#listeners, old, config, { log: this.log, pause: (ms) => this.#pause(ms) });
-      if (!listeners) return;
-      this.#listeners = listeners;
+      change = this.#own.prepare(config);
+      if (!(await this.#preload(config)) || !(await this.#rebind(config))) {
+        change.rollback();
+        return;
+      }
     } catch (err) {
+      change?.rollback();
       this.log.error('The new settings are refused', err);
       return;
     }
+    change.commit();
     this.#config = config;
     // TTIN and TTOU hold as long as the setting itself does not change.
     if (config.workers !== old.workers) this.#numWorkers = config.workers;
@@ -220,6 +277,24 @@ export class Arbiter {
         worker.stop('SIGTERM');
       }
     }
+  }
+
+  /**
+   * Listens at the addresses of another config. @returns false if a signal ended it meanwhile.
+   * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
+   */
+  async #rebind(config: Config): Promise<boolean> {
+    const all = (c: Config) => ({ ...c, bind: [...c.bind, ...c.statusBind] });
+    const present = [...this.#listeners, ...this.#status];
+    const options = { log: this.log, pause: (ms: number) => this.#pause(ms) };
+    const listeners = await rebind(present, all(this.#config), all(config), options);
+    if (!listeners) return false;
+    this.#listeners = listeners.slice(0, config.bind.length);
+    this.#status = listeners.slice(config.bind.length);
+    if (listeners.some((listener) => !present.includes(listener))) {
+      this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
+    }
+    return true;
   }
 
   /** Starts or stops workers until their number is the wanted one; the oldest leave first. */
@@ -381,6 +456,7 @@ export class Arbiter {
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
     closeSockets(this.#status, true);
+    this.#own.unlink();
     this.log.info('Shutting down: Master');
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
     return exitCode;

@@ -28,6 +28,11 @@ const NEEDS_PROCESS: readonly SettingKey[] = [
   'loglevel',
   'errorlog',
   'chdir',
+  'procName',
+  'rawEnv',
+  'user',
+  'group',
+  'initgroups',
 ];
 
 /** True if a worker that was booted with one config cannot take the other while it lives. */
@@ -37,6 +42,12 @@ export function needsProcess(booted: Config, config: Config): boolean {
   return NEEDS_PROCESS.some((key) => !isDeepStrictEqual(booted[key], config[key]));
 }
 
+/** What a socket gets when it is made, and keeps. */
+const ONCE = ['reusePort', 'umask'] as const;
+
+/** What listening sockets are made of. */
+type Addresses = Pick<Config, 'bind' | 'backlog' | 'reusePort' | 'umask' | 'user' | 'group'>;
+
 /**
  * Listeners for the new config, in its order: those whose address stays are kept, others opened and closed.
  * @returns null if `pause` gave up: nothing has changed then.
@@ -44,19 +55,29 @@ export function needsProcess(booted: Config, config: Config): boolean {
  */
 export async function rebind(
   listeners: readonly Listener[],
-  old: Config,
-  config: Config,
+  old: Addresses,
+  config: Addresses,
   options: { log: Logger; pause: (ms: number) => Promise<boolean> },
 ): Promise<Listener[] | null> {
   const { bind, backlog } = config;
-  const kept = bind.map((address) => listeners[old.bind.indexOf(address)]);
+  const left = [...old.bind];
+  const kept = bind.map((address) => {
+    const i = left.indexOf(address);
+    // The same text may stand for several sockets: those with port 0.
+    if (i >= 0) left[i] = '';
+    return listeners[i];
+  });
   const missing = bind.filter((_, i) => kept[i] === undefined);
-  const opened = await createSockets({ bind: missing, backlog, ...options });
+  const opened = await createSockets({ ...config, bind: missing, ...options });
   if (opened === null) return null;
   closeSockets(
     listeners.filter((listener) => !kept.includes(listener)),
     true,
   );
+  const fixed = ONCE.filter((key) => config[key] !== old[key]);
+  if (fixed.length > 0 && kept.some((listener) => listener !== undefined)) {
+    options.log.warning(`Sockets that are open keep what they have of: ${fixed.join(', ')}`);
+  }
   return kept.map((listener) => {
     if (listener === undefined) return opened.shift() as Listener;
     // Linux takes a second listen() for a new backlog.

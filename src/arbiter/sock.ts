@@ -1,16 +1,18 @@
 /**
  * Listening sockets: made once by the arbiter, inherited by every worker, closed by each process for itself. An address in
  * use is tried again 5 times, a second apart, as gunicorn does: a predecessor may be about to leave. A unix socket file is
- * replaced if nobody listens at it, gets the permissions gunicorn gives it (everybody may connect), and is removed at the
+ * replaced if nobody listens at it, gets the permissions gunicorn gives it (all but those of `umask`), and is removed at the
  * end by the process that made it, if it is still the same file.
  */
 import { lookup } from 'node:dns/promises';
-import { lstatSync, statSync, unlinkSync } from 'node:fs';
+import { lchownSync, lstatSync, statSync, unlinkSync } from 'node:fs';
 import { isIP } from 'node:net';
+import { resolve } from 'node:path';
 import { parseAddress } from '../config/validate.js';
 import { TunicornError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { type Family, native } from '../native/binding.js';
+import { SAME } from './owner.js';
 
 /** A socket that listens. */
 export interface Listener {
@@ -26,6 +28,13 @@ export interface SocketOptions {
   /** Addresses as in the `bind` setting. */
   bind: readonly string[];
   backlog: number;
+  /** SO_REUSEPORT: other servers may listen at the same port. Default false. */
+  reusePort?: boolean;
+  /** Permissions that a unix socket's file does not get. Default 0. */
+  umask?: number;
+  /** User and group that a unix socket's file is given to; null: it stays as it is. Default null. */
+  user?: number | null;
+  group?: number | null;
   log: Logger;
   /** Waits between two tries; false: give up. */
   pause: (ms: number) => Promise<boolean>;
@@ -112,7 +121,7 @@ function tcpName(family: Family, address: string, port: number): string {
 
 async function listenWithRetries(target: Target, options: SocketOptions): Promise<Listener | null> {
   for (let attempt = 0; ; attempt++) {
-    const result = listen(target, options.backlog);
+    const result = listen(target, options);
     if (typeof result !== 'number') return result;
     const reason = native.errnoName(result);
     if (reason !== 'EADDRINUSE') throw listenError(`cannot listen at ${target.name}: ${explain(reason)}`);
@@ -140,8 +149,9 @@ function explain(reason: string): string {
 }
 
 /** One try. @returns a listener, or a negative errno with nothing left open. */
-function listen(target: Target, backlog: number): Listener | number {
+function listen(target: Target, options: SocketOptions): Listener | number {
   const { family, address, port } = target;
+  const { backlog, reusePort } = options;
   const unix = family === 'unix';
   if (unix) {
     const blocked = clearPath(address);
@@ -150,8 +160,9 @@ function listen(target: Target, backlog: number): Listener | number {
   const fd = native.socket(family);
   if (fd < 0) return fd;
   let result = unix ? 0 : native.setReuseAddr(fd);
+  if (result >= 0 && reusePort && !unix) result = native.setReusePort(fd);
   if (result >= 0 && target.v6Only) result = native.setV6Only(fd);
-  if (result >= 0) result = unix ? bindUnix(fd, address) : native.bind(fd, family, address, port);
+  if (result >= 0) result = unix ? bindUnix(fd, address, options) : native.bind(fd, family, address, port);
   const inode = unix && result >= 0 ? inodeOf(address) : null;
   if (result >= 0) result = native.listen(fd, backlog);
   if (result < 0) {
@@ -179,6 +190,8 @@ function tcpListener(fd: number, target: Target): Listener {
 
 function unixListener(fd: number, target: Target, inode: string | null): Listener {
   let open = true;
+  // A reload may change the current folder.
+  const path = resolve(target.address);
   return {
     fd,
     name: target.name,
@@ -187,19 +200,27 @@ function unixListener(fd: number, target: Target, inode: string | null): Listene
       if (!open) return;
       open = false;
       // The file goes first: who finds it gone gets ENOENT at once instead of a refused connection.
-      if (unlink && inode !== null) unlinkIfSame(target.address, inode);
+      if (unlink && inode !== null) unlinkIfSame(path, inode);
       native.close(fd);
     },
   };
 }
 
-/** Binds with umask 0, gunicorn's default: clients of other users, such as a proxy, may connect. */
-function bindUnix(fd: number, path: string): number {
-  const umask = process.umask(0);
+/**
+ * Binds with another umask than the process's; 0, gunicorn's default, lets clients of other users, such as a proxy, connect.
+ * The file then goes to the user and group of the workers.
+ */
+function bindUnix(fd: number, path: string, { umask = 0, user, group }: SocketOptions): number {
+  const before = process.umask(umask);
+  const result = native.bind(fd, 'unix', path, 0);
+  process.umask(before);
+  if (result < 0) return result;
   try {
-    return native.bind(fd, 'unix', path, 0);
-  } finally {
-    process.umask(umask);
+    lchownSync(path, user ?? SAME, group ?? SAME);
+    return result;
+  } catch (err) {
+    unlinkSync(path);
+    return (err as NodeJS.ErrnoException).errno ?? EACCES;
   }
 }
 

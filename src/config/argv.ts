@@ -1,15 +1,42 @@
 /**
- * The command line, made from the table of settings with commander: flags, --help, --version. commander's own messages
- * are kept where they are good (unknown option with the nearest name, missing value) and everything ends in a
- * TunicornError; nothing here writes to a stream or ends the process.
+ * The command line, made from the table of settings with commander: flags, --help, --version. $TUNICORN_CMD_ARGS is read the
+ * same way, as a layer below it. commander's own messages are kept where they are good (unknown option with the nearest
+ * name, missing value) and everything ends in a TunicornError; nothing here writes to a stream or ends the process.
  */
-import { Command, CommanderError, Help, Option } from 'commander';
+import { Command as Commander, CommanderError, Help, Option } from 'commander';
 import { version } from '../version.js';
-import { buildConfig, type RawValue, usageError } from './config.js';
-import { type Config, type Env, type Setting, settingList } from './settings.js';
+import { COMMAND_OPTIONS, type CommandOptionName } from './command-options.js';
+import { type RawValue, usageError, type Values } from './config.js';
+import { explainFlag } from './names.js';
+import { type Env, type Setting, settingList } from './settings.js';
+import { InvalidValue } from './validate.js';
+import { splitWords } from './words.js';
 
-/** What the command line asks for: to run, or only to print something. */
-export type Invocation = { run: Config } | { print: string };
+/** What a command line, together with $TUNICORN_CMD_ARGS, asks for. */
+export interface Command {
+  /** Settings, the weakest layer first. */
+  layers: readonly Values[];
+  /** --config; null: the usual file, if there is one. */
+  config: string | null;
+  /** --check-config */
+  check: boolean;
+  /** --print-config */
+  print: boolean;
+}
+
+/** A command, or only a text to print (--help, --version). */
+export type Invocation = Command | { text: string };
+
+/** The variable with more arguments, weaker than those of the command line (gunicorn: GUNICORN_CMD_ARGS). */
+const ARGS_VARIABLE = 'TUNICORN_CMD_ARGS';
+
+/** One command line, read. */
+interface Arguments {
+  values: Map<string, RawValue>;
+  options: Map<CommandOptionName, string>;
+  /** What comes before the name of a flag in messages: '' or '$TUNICORN_CMD_ARGS: '. */
+  prefix: string;
+}
 
 /** '-w, --workers <INT>'; one without a placeholder takes no value. */
 function flagsText(flags: readonly string[], meta: string): string {
@@ -26,7 +53,7 @@ function describe(setting: Setting): string {
 }
 
 /** Joins the long flags of a setting that commander would otherwise take as one option with two names. */
-function addSetting(program: Command, setting: Setting, raw: Map<string, RawValue>): void {
+function addSetting(program: Commander, setting: Setting, { values: raw, prefix }: Arguments): void {
   const short = setting.flags.filter((f) => !f.startsWith('--'));
   const long = setting.flags.filter((f) => f.startsWith('--'));
   const spellings = [...long, ...(setting.hiddenFlags ?? [])];
@@ -38,7 +65,7 @@ function addSetting(program: Command, setting: Setting, raw: Map<string, RawValu
     option.argParser((value: string) => {
       const before = raw.get(setting.key);
       const list = setting.multiple && before ? [...(before.value as string[]), value] : [value];
-      raw.set(setting.key, { value: setting.multiple ? list : value, source: flag });
+      raw.set(setting.key, { value: setting.multiple ? list : value, source: `${prefix}${flag}` });
       return value;
     });
     if (i === 0) option.helpGroup(`${setting.section}:`);
@@ -46,10 +73,22 @@ function addSetting(program: Command, setting: Setting, raw: Map<string, RawValu
   }
 }
 
-function makeProgram(raw: Map<string, RawValue>): Command {
-  const program = new Command('tunicorn');
+function addCommandOptions(program: Commander, { options }: Arguments): void {
+  for (const { name, flags, meta, section, description } of COMMAND_OPTIONS) {
+    const option = new Option(flagsText(flags, meta), description).helpGroup(`${section}:`);
+    if (option.isBoolean()) option.preset('true');
+    option.argParser((value: string) => {
+      options.set(name, value);
+      return value;
+    });
+    program.addOption(option);
+  }
+}
+
+function makeProgram(args: Arguments): Commander {
+  const program = new Commander('tunicorn');
   program
-    .usage('[options] APP')
+    .usage('[options] [APP]')
     .description(
       "Serves a Node.js web app with worker processes and threads.\nAPP is a file or module, and what to take from it: app.js, app:handler, 'app:create()'.",
     )
@@ -60,13 +99,18 @@ function makeProgram(raw: Map<string, RawValue>): Command {
     .configureHelp({ helpWidth: 100, visibleArguments: () => [] })
     .helpOption('-h, --help', 'Print this help and exit.')
     .version(`tunicorn (version ${version})`, '-v, --version', 'Print the version and exit.');
-  for (const setting of settingList) addSetting(program, setting, raw);
+  addCommandOptions(program, args);
+  for (const setting of settingList) addSetting(program, setting, args);
   return program;
+}
+
+function noArguments(prefix = ''): Arguments {
+  return { values: new Map(), options: new Map(), prefix };
 }
 
 /** The text of --help. */
 export function helpText(): string {
-  const program = makeProgram(new Map());
+  const program = makeProgram(noArguments());
   // Shown flags carry the aliases (`--error-logfile, --log-file`), which commander keeps as separate options.
   const shown = new Map(settingList.map((s) => [s.flags.find((f) => f.startsWith('--')), s]));
   const plain = new Help();
@@ -81,23 +125,55 @@ export function helpText(): string {
   return program.helpInformation();
 }
 
-/**
- * Reads a command line (without the program's name).
- * @throws {TunicornError} ERR_TUNICORN_CONFIG, exit status 2: unknown flag, missing or refused value, no app.
- */
-export function parseArgv(argv: readonly string[], env: Env = process.env): Invocation {
-  const raw = new Map<string, RawValue>();
-  const program = makeProgram(raw);
+/** commander's message in our words. */
+function explain(err: CommanderError): string {
+  const unknown = err.code === 'commander.unknownOption' && /unknown option '([^'=]+)/.exec(err.message);
+  const why = unknown && explainFlag(unknown[1]);
+  return why || err.message.replace(/^error: /, '').replace(/\n\(Did you mean (.*)\?\)$/s, ' (did you mean $1?)');
+}
+
+function parse(argv: readonly string[], prefix: string): Arguments | { text: string } {
+  const args = noArguments(prefix);
+  const program = makeProgram(args);
   try {
     program.parse([...argv], { from: 'user' });
   } catch (err) {
     if (!(err instanceof CommanderError)) throw err;
-    if (err.code === 'commander.helpDisplayed') return { print: helpText() };
-    if (err.code === 'commander.version') return { print: `tunicorn (version ${version})\n` };
-    throw usageError(err.message.replace(/^error: /, '').replace(/\n\(Did you mean (.*)\?\)$/s, ' (did you mean $1?)'));
+    if (err.code === 'commander.helpDisplayed') return { text: helpText() };
+    if (err.code === 'commander.version') return { text: `tunicorn (version ${version})\n` };
+    throw usageError(`${prefix}${explain(err)}`);
   }
-  if (program.args.length > 1) {
-    throw usageError(`one app is expected, but ${program.args.length} arguments were given: ${program.args.join(' ')}`);
+  const { args: words } = program;
+  if (words.length > 1) {
+    throw usageError(`${prefix}one app is expected, but ${words.length} arguments were given: ${words.join(' ')}`);
   }
-  return { run: buildConfig(program.args[0], raw, env) };
+  if (words.length === 1) args.values.set('app', { value: words[0], source: `${prefix}APP` });
+  return args;
+}
+
+function parseVariable(text: string): Arguments | { text: string } {
+  const prefix = `$${ARGS_VARIABLE}: `;
+  try {
+    return parse(splitWords(text), prefix);
+  } catch (err) {
+    if (err instanceof InvalidValue) throw usageError(`${prefix}${err.message}`);
+    throw err;
+  }
+}
+
+/**
+ * Reads a command line (without the program's name) and $TUNICORN_CMD_ARGS. Values are checked later (buildConfig).
+ * @throws {TunicornError} ERR_TUNICORN_CONFIG, exit status 2: unknown flag, missing value, more than one app.
+ */
+export function readCommand(argv: readonly string[], env: Env = process.env): Invocation {
+  const line = parse(argv, '');
+  if ('text' in line) return line;
+  const more = parseVariable(env[ARGS_VARIABLE] ?? '');
+  if ('text' in more) return more;
+  return {
+    layers: [more.values, line.values],
+    config: line.options.get('config') ?? more.options.get('config') ?? null,
+    check: line.options.has('check_config') || more.options.has('check_config'),
+    print: line.options.has('print_config') || more.options.has('print_config'),
+  };
 }

@@ -1,59 +1,36 @@
 /**
  * The one table of settings. Everything else is made from it: the type Config, the command line and its --help
- * (argv.ts), validation and defaults (config.ts), the documentation. Names, flags and defaults are gunicorn's wherever
+ * (argv.ts), the names in a configuration file (names.ts), validation and defaults (config.ts), the documentation
+ * (reference.ts; `npm run docs` writes it). Names, flags and defaults are gunicorn's wherever
  * gunicorn has the setting; ours alone are containment and health, thread_pool, header_timeout and body_timeout.
  * To add a setting, add an entry; nothing else needs to change.
  */
 import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
 import { usableCpus } from './cpus.js';
+import { PROCESS_SETTINGS } from './mechanics.js';
+import { type Setting, setting } from './setting.js';
 import {
   accessFormat,
   addresses,
+  appSpec,
   choice,
   flag,
   folder,
   headerName,
   integer,
-  type Kind,
   logfile,
   optionalLogfile,
   seconds,
   urlPath,
 } from './validate.js';
 
-export type Env = Readonly<Record<string, string | undefined>>;
+export type { Env, Setting } from './setting.js';
 
 export const WORKER_CLASSES = ['gthread', 'sync'] as const;
 export const THREAD_POOLS = ['piscina', 'tinypool'] as const;
 export const LOG_LEVELS = ['debug', 'info', 'warning', 'error', 'critical'] as const;
 
-/** One entry of the table. K: its key on Config; T: the type of its value there. */
-export interface Setting<K extends string = string, T = unknown> {
-  /** gunicorn's name, snake_case. */
-  readonly name: string;
-  readonly key: K;
-  /** Command line flags; the first long one is the one that messages use. */
-  readonly flags: readonly string[];
-  /** Other spellings that are accepted but not shown. */
-  readonly hiddenFlags?: readonly string[];
-  readonly section: string;
-  /** How values are read; has the unit and the range. */
-  readonly kind: Kind<T>;
-  /** May be given several times on the command line. */
-  readonly multiple?: boolean;
-  readonly default: () => T;
-  /** The default in words, where it depends on the machine. */
-  readonly defaultText?: string;
-  /** A value that the environment gives in place of the default, raw. */
-  readonly env?: { readonly variable: string; readonly value: (raw: string) => string };
-  readonly description: string;
-}
-
-/** Keeps K and T of an entry as they are written. */
-function setting<const K extends string, T>(entry: Setting<K, T>): Setting<K, T> {
-  return entry;
-}
-
+const FILE = 'Configuration file';
 const SOCKET = 'Server socket';
 const WORKERS = 'Worker processes';
 const LIMITS = 'Limits on requests';
@@ -63,6 +40,17 @@ const LOGGING = 'Logging';
 const MECHANICS = 'Server mechanics';
 
 export const SETTINGS = [
+  setting({
+    name: 'app',
+    key: 'app',
+    aliases: ['wsgi_app'],
+    flags: [],
+    section: FILE,
+    kind: appSpec(),
+    default: () => '',
+    defaultText: 'none: an app has to be given, here or as the argument of the command',
+    description: 'What to serve: app.js, app:handler, app:create(). The argument of the command replaces it.',
+  }),
   setting({
     name: 'bind',
     key: 'bind',
@@ -424,6 +412,7 @@ export const SETTINGS = [
     defaultText: 'the current folder',
     description: 'Folder to change to before the app is loaded; relative paths of other settings start there.',
   }),
+  ...PROCESS_SETTINGS,
 ] as const;
 
 /** The settings as a list of one type, for code that goes through all of them. */
@@ -434,9 +423,6 @@ type Entry = (typeof SETTINGS)[number];
 /** All settings with their values: plain data that can cross a process border as JSON. */
 export type Config = {
   [S in Entry as S['key']]: S extends Setting<string, infer T> ? T : never;
-} & {
-  /** What to serve: `app.js`, `app:handler`, `app:create()`. */
-  app: string;
 };
 
 export type SettingKey = Entry['key'];

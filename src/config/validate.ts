@@ -99,6 +99,16 @@ function text(value: unknown, what: string): string {
   return value;
 }
 
+/** What to serve; app/spec.ts reads it. '' stands for none. */
+export function appSpec(): Kind<string> {
+  return {
+    meta: 'APP',
+    unit: '',
+    range: 'a file or module, and what to take from it',
+    parse: (value) => (value === '' ? '' : text(value, 'a file or module')),
+  };
+}
+
 /** A log destination: a file path, or '-' for the standard stream. */
 export function logfile(): Kind<string> {
   return { meta: 'FILE', unit: '', range: 'a path, or -', parse: (value) => text(value, 'a file path') };
@@ -140,6 +150,49 @@ export function accessFormat(): Kind<string> {
 export function optionalLogfile(): Kind<string | null> {
   const kind = logfile();
   return { ...kind, parse: (value) => (value === null ? null : kind.parse(value)) };
+}
+
+/** A text that is not empty, or null for none. `what` names it in the refusal: 'a name'. */
+export function optionalText(what: string, meta = 'STRING'): Kind<string | null> {
+  return { meta, unit: '', range: what, parse: (value) => (value === null ? null : text(value, what)) };
+}
+
+/** A file's path, or null for none. */
+export function optionalPath(): Kind<string | null> {
+  return optionalText('a file path', 'FILE');
+}
+
+/** Environment variables, each NAME=VALUE. */
+export function envList(): Kind<string[]> {
+  return {
+    meta: 'ENV',
+    unit: '',
+    range: 'NAME=VALUE',
+    parse(value) {
+      return (Array.isArray(value) ? value : [value]).map((entry) => {
+        if (typeof entry === 'string' && /^[^=\0]+=[^\0]*$/.test(entry)) return entry;
+        throw new InvalidValue(`${show(entry)} is not NAME=VALUE`);
+      });
+    },
+  };
+}
+
+const MAX_MASK = 0o777;
+
+/** Bits of a file's permissions: a number, or a string with 0x (hexadecimal), 0 or 0o (octal) or nothing (decimal) before it. */
+export function fileMask(): Kind<number> {
+  return {
+    meta: 'INT',
+    unit: '',
+    range: '0 to 0o777 (0777, 511)',
+    parse(value) {
+      const written = typeof value === 'string' ? value.trim().toLowerCase() : '';
+      const digits = /^0o?[0-7]+$/.test(written) ? written.replace(/^0o?/, '0o') : written;
+      const mask = /^(0o[0-7]+|0x[0-9a-f]+|0|[1-9]\d*)$/.test(digits) ? Number(digits) : value;
+      if (typeof mask === 'number' && Number.isInteger(mask) && mask >= 0 && mask <= MAX_MASK) return mask;
+      throw new InvalidValue(`${show(value)} is not a mask from 0 to 0o777`);
+    },
+  };
 }
 
 /** Name of a header field in lower case (RFC 9110, 5.6.2: a token), or '' for none. */

@@ -4,6 +4,7 @@
  */
 import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import type { BootMessage } from '../messages.js';
+import { takeIdentity } from './identity.js';
 import { ThreadWorker } from './thread-worker.js';
 
 process.title = 'tunicorn: worker';
@@ -13,11 +14,14 @@ process.once('disconnect', orphaned);
 process.once('message', (message: BootMessage) => void main(message));
 
 async function main(message: BootMessage): Promise<void> {
+  const { procName, app } = message.config;
+  process.title = `tunicorn: worker [${procName ?? app}]`;
   const worker = new ThreadWorker(message);
   process.off('disconnect', orphaned);
   worker.initSignals();
   worker.startNotifying();
   try {
+    takeIdentity(message.config);
     await worker.initProcess();
   } catch (error) {
     // Whatever breaks while it leaves is no failure to boot.

@@ -21,7 +21,7 @@ describe('tunicorn', () => {
     const { status, stdout, stderr } = tunicorn(['--help']);
     assert.equal(status, 0);
     assert.equal(stderr, '');
-    assert.match(stdout, /^Usage: tunicorn \[options\] APP\n/);
+    assert.match(stdout, /^Usage: tunicorn \[options\] \[APP\]\n/);
     assert.match(stdout, /-w, --workers <INT>/);
   });
 

@@ -109,11 +109,12 @@ export function startArbiter(settings: object, behaviour = '', env: Record<strin
   });
 }
 
-/** Connects to an address as logged and returns all that comes back. */
-export async function fetchText(address: string): Promise<string> {
+/** Connects to an address as logged, writes `request` if there is one, and returns all that comes back. */
+export async function fetchText(address: string, request?: string): Promise<string> {
   const unix = /^unix:(.*)$/.exec(address);
   const url = unix ? null : new URL(address);
   const socket = unix ? connect(unix[1]) : connect(Number(url!.port), url!.hostname.replace(/^\[(.*)\]$/, '$1'));
+  if (request !== undefined) socket.write(request);
   let text = '';
   for await (const chunk of socket.setEncoding('utf8')) text += chunk;
   return text;

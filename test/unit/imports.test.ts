@@ -15,8 +15,9 @@ const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', '
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
-  cli: ['index'],
-  index: ['arbiter'],
+  cli: ['serve', 'arbiter'],
+  index: ['serve'],
+  serve: ['arbiter'],
   arbiter: ['native'],
   worker: ['selector', 'shared', 'pool', 'native'],
   pool: ['shared', 'native'],

@@ -1,14 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { helpText, parseArgv } from '../../../src/config/argv.js';
-import { type ConfigInput, createConfig } from '../../../src/config/config.js';
+import { helpText, readCommand } from '../../../src/config/argv.js';
+import { buildConfig, type ConfigInput, createConfig } from '../../../src/config/config.js';
+import { snakeCase } from '../../../src/config/names.js';
 import { type Config, settingList } from '../../../src/config/settings.js';
 import { TunicornError } from '../../../src/errors.js';
 
 function parse(argv: string[], env = {}): Config {
-  const wanted = parseArgv(argv, env);
-  assert.ok('run' in wanted);
-  return wanted.run;
+  const wanted = readCommand(argv, env);
+  assert.ok('layers' in wanted);
+  return buildConfig(wanted.layers, env).config;
 }
 
 function refused(fn: () => unknown, message: RegExp): void {
@@ -31,6 +32,7 @@ describe('the table of settings', () => {
     assert.equal(new Set(flags).size, flags.length);
     for (const s of settingList) {
       assert.match(s.name, /^[a-z_]+$/);
+      assert.equal(snakeCase(s.key), s.name);
       assert.deepEqual(s.kind.parse(s.default()), s.default(), s.name);
       assert.match(s.description, /\.$/);
     }
@@ -86,6 +88,15 @@ describe('defaults', () => {
       accesslog: null,
       accessLogFormat: '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
       serverTiming: false,
+      procName: null,
+      rawEnv: [],
+      pidfile: null,
+      preloadApp: false,
+      reusePort: false,
+      umask: 0,
+      user: null,
+      group: null,
+      initgroups: false,
     });
   });
 
@@ -145,9 +156,8 @@ describe('the command line', () => {
   });
 
   it('--help and --version print', () => {
-    assert.ok('print' in parseArgv(['-h']));
-    assert.ok('print' in parseArgv(['--version', '--nonsense']) || true);
-    assert.match((parseArgv(['-v']) as { print: string }).print, /^tunicorn \(version \d+\.\d+\.\d+\)\n$/);
+    assert.ok('text' in readCommand(['-h'], {}));
+    assert.match((readCommand(['-v'], {}) as { text: string }).text, /^tunicorn \(version \d+\.\d+\.\d+\)\n$/);
   });
 
   for (const [argv, message] of [
@@ -200,14 +210,22 @@ describe('createConfig', () => {
   it('refuses unknown keys and wrong values by name', () => {
     const wrong = (input: object) => () => createConfig(input as ConfigInput, {});
     refused(wrong({ app: 'a', worker: 2 }), /^unknown setting "worker" \(did you mean workers\?\)/);
-    refused(wrong({ app: 'a', worker_class: 'sync' }), /did you mean workerClass/);
+    refused(wrong({ app: 'a', worker_clas: 'sync' }), /did you mean worker_class/);
+    refused(wrong({ app: 'a', workerClas: 'sync' }), /did you mean workerClass/);
+    refused(
+      wrong({ app: 'a', worker_class: 'sync', workerClass: 'sync' }),
+      /^worker_class and workerClass are the same setting/,
+    );
+    refused(wrong({ app: 'a', pythonpath: 'x' }), /^gunicorn's setting "pythonpath" does not exist here\. Node finds/);
+    refused(wrong({ app: 'a', config: 'x' }), /^"config" is for the command line alone: --config$/);
+    refused(wrong({ app: 'a', when_ready: () => {} }), /^whenReady is a hook/);
     refused(wrong({ app: 'a', workers: null }), /^workers: null is not a whole number/);
     refused(wrong({ app: 'a', workers: Number.NaN }), /^workers: /);
     refused(wrong({ app: 'a', timeout: Number.POSITIVE_INFINITY }), /^timeout: /);
     refused(wrong({ app: 'a', bind: [] }), /^bind: at least one/);
     refused(wrong({ app: 'a', bind: [8000] }), /^bind: 8000 is not an address/);
     refused(wrong({ app: 'a', backlog: 10n }), /^backlog: 10 is not/);
-    refused(wrong({ app: 3 }), /no app given/);
+    refused(wrong({ app: 3 }), /^app: 3 is not a file or module/);
     refused(wrong({}), /no app given/);
   });
 });

@@ -1,0 +1,68 @@
+/**
+ * The file with the arbiter's process id. It is written beside its place and renamed, so that a reader never finds half of it; one
+ * that names a process that lives is respected, any other replaced. Only a file that still has our id is removed.
+ */
+import { randomBytes } from 'node:crypto';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { TunicornError } from '../errors.js';
+
+const MODE = 0o644;
+
+export class Pidfile {
+  /** Absolute: the current folder may change. */
+  readonly path: string;
+
+  /**
+   * Writes it.
+   * @throws {TunicornError} ERR_TUNICORN_PIDFILE, exit status 1: another living process has it, or it cannot be written.
+   */
+  constructor(path: string) {
+    this.path = resolve(path);
+    const owner = readPid(this.path);
+    if (owner !== null && owner !== process.pid && isAlive(owner)) {
+      throw failure(`already running on pid ${owner}, or the pid file ${this.path} is stale`);
+    }
+    const draft = `${this.path}.${randomBytes(6).toString('hex')}`;
+    try {
+      writeFileSync(draft, `${process.pid}\n`, { mode: MODE, flag: 'wx' });
+      renameSync(draft, this.path);
+    } catch (cause) {
+      rmSync(draft, { force: true });
+      throw failure(`cannot write the pid file ${this.path}: ${(cause as Error).message}`, cause);
+    }
+  }
+
+  /** Removes it, if it is still ours. Never throws; a second call does nothing. */
+  unlink(): void {
+    try {
+      if (readPid(this.path) === process.pid) rmSync(this.path);
+    } catch {
+      // Its folder is not ours to write any more.
+    }
+  }
+}
+
+function failure(message: string, cause?: unknown): TunicornError {
+  return new TunicornError('ERR_TUNICORN_PIDFILE', message, { cause });
+}
+
+/** The id in a file; null if there is no such file, or none in it. */
+function readPid(path: string): number | null {
+  try {
+    const text = readFileSync(path, 'utf8').trim();
+    return /^[1-9]\d*$/.test(text) ? Number(text) : null;
+  } catch {
+    return null;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (err) {
+    // EPERM: somebody else's.
+    return (err as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

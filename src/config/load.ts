@@ -1,0 +1,46 @@
+/**
+ * All settings, from everywhere: reads the configuration file that the command line, $TUNICORN_CMD_ARGS or the current folder
+ * names, and puts the layers together. Called at the start and, with the same arguments, again at each HUP.
+ */
+import type { Command } from './argv.js';
+import { type Built, buildConfig, readObject, type Values } from './config.js';
+import { findConfigFile, loadConfigFile } from './file.js';
+import type { Hook, Hooks } from './hooks.js';
+import type { Env } from './settings.js';
+
+/** What was there when the command was given; a later reload goes by the same. */
+export interface Surroundings {
+  env: Env;
+  /** Folder in which the command was given: the configuration file's path starts there. */
+  cwd: string;
+}
+
+export interface Loaded extends Built {
+  /** Functions of the configuration file, by camelCase name. They cannot cross a process border: who needs them imports `file`. */
+  hooks: Hooks;
+  /** Absolute path of the configuration file; null if there is none. */
+  file: string | null;
+}
+
+/**
+ * Reads the file, if there is one, and builds the Config. Meanwhile the process's current folder is `at.cwd`.
+ * @throws {TunicornError} ERR_TUNICORN_CONFIG, exit status 2: refused value of the command line or the environment, no app;
+ *   ERR_TUNICORN_CONFIG_FILE, exit status 1: no such file, what it threw (as cause), or a refused value in it.
+ */
+export async function loadConfig(command: Command, at: Surroundings): Promise<Loaded> {
+  const before = process.cwd();
+  process.chdir(at.cwd);
+  try {
+    const file = findConfigFile(command.config, at.cwd);
+    const layers: Values[] = [...command.layers];
+    let hooks = new Map<string, Hook>();
+    if (file !== null) {
+      const read = readObject(await loadConfigFile(file, at.env), file);
+      layers.unshift(read.values);
+      hooks = read.hooks;
+    }
+    return { ...buildConfig(layers, at.env), hooks: Object.fromEntries(hooks), file };
+  } finally {
+    process.chdir(before);
+  }
+}

@@ -1,0 +1,24 @@
+/** Where in somebody's file an error is: for messages about a file that is not ours. */
+import { execFile } from 'node:child_process';
+
+/** A check of the syntax may take so long, ms. */
+const CHECK_MS = 5000;
+
+/** `file:line` of the first syntax error, found by `node --check`: import() keeps it to itself. '' where that finds none. */
+export function syntaxPlace(file: string): Promise<string> {
+  return new Promise((done) => {
+    execFile(process.execPath, ['--check', file], { timeout: CHECK_MS }, (_err, _stdout, stderr) => {
+      done(/^(?:file:\/\/)?(\/.+:\d+)$/m.exec(stderr)?.[1] ?? '');
+    });
+  });
+}
+
+/** `file:line:column` of the innermost frame of an error's stack that is in a file of people, not of Node's; '' if none is. */
+export function ownPlace(err: unknown, file: string): string {
+  const stack = err instanceof Error ? (err.stack ?? '') : '';
+  for (const line of stack.split('\n')) {
+    const match = /^\s*at .*?\(?(?:file:\/\/)?(\/[^()]*?)(?:\?[^:()]*)?:(\d+):(\d+)\)?$/.exec(line);
+    if (match) return `${match[1]}:${match[2]}:${match[3]}`;
+  }
+  return err instanceof Error ? '' : file;
+}

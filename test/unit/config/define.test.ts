@@ -1,0 +1,48 @@
+/** defineConfig: returns what it gets; its types accept both spellings and refuse what a file could not hold. */
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { readObject } from '../../../src/config/config.js';
+import { settingList } from '../../../src/config/settings.js';
+import { type ConfigInput, defineConfig, type SettingsInput } from '../../../src/index.js';
+
+describe('defineConfig', () => {
+  it('returns an object, a function or a promise as it is', () => {
+    const object = {
+      app: 'a',
+      workers: 2,
+      worker_class: 'sync',
+      maxRequests: '5',
+      when_ready() {},
+      onExit() {},
+    } as const;
+    const fn = (env: Record<string, string | undefined>) => ({ wsgi_app: 'a', bind: `:${env.N}` });
+    const promise = Promise.resolve({ raw_env: ['A=1'] });
+    assert.equal(defineConfig(object), object);
+    assert.equal(defineConfig(fn), fn);
+    assert.equal(defineConfig(promise), promise);
+    assert.equal(defineConfig(async () => ({ user: 1000, group: null })) instanceof Function, true);
+  });
+
+  it('has types that refuse an unknown name, a wrong type and a hook that is no function', () => {
+    // @ts-expect-error unknown name
+    defineConfig({ wrokers: 2 });
+    // @ts-expect-error wrong type
+    defineConfig({ workers: true });
+    // @ts-expect-error wrong type in the other spelling
+    defineConfig({ max_requests: [] });
+    // @ts-expect-error no function
+    defineConfig({ when_ready: 'x' });
+    // @ts-expect-error run() needs an app
+    const input: ConfigInput = { workers: 2 };
+    assert.equal(readObject(input, null).values.size, 1);
+  });
+
+  it('both spellings of every setting are known when it runs', () => {
+    for (const { name, key, default: value } of settingList) {
+      for (const spelling of [name, key]) {
+        const input = { [spelling]: value() } as SettingsInput;
+        assert.deepEqual([...readObject(input, null).values.keys()], [key], spelling);
+      }
+    }
+  });
+});
