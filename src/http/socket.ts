@@ -11,6 +11,11 @@ import { SocketFace, type Wire, type WriteCallback } from './socket-face.js';
 
 type Part = string | Uint8Array;
 
+/** Bytes offered to the kernel in one call, which takes an int32. */
+const MAX_SEND = 1 << 30;
+/** Behind every chunk of a chunked body. */
+const CRLF = Buffer.from('\r\n');
+
 export class ClientSocket extends SocketFace {
   /** Node's ServerResponse keeps itself here while it owns the socket. */
   _httpMessage: unknown = null;
@@ -116,7 +121,7 @@ export class ClientSocket extends SocketFace {
         this.utf8 = [];
       } else if (this.queued > 0) this.enqueue();
       else if (parts.length === 1 && typeof parts[0] === 'string') this.sendText(parts[0], utf8[0]);
-      else if (parts.length === 2 && typeof parts[0] === 'string' && !utf8[0] && typeof parts[1] !== 'string') {
+      else if (parts.length === 2 && typeof parts[0] === 'string' && !utf8[0] && isShort(parts[1])) {
         this.sendHead(parts[0], parts[1]);
       } else this.sendAll();
       if (this.parts.length > 0) {
@@ -157,7 +162,6 @@ export class ClientSocket extends SocketFace {
 
   private sendAll(): void {
     this.enqueue();
-    if (this.queue.length > 1 && this.queued <= 1 << 20) this.queue = [Buffer.concat(this.queue, this.queued)];
     this.drainQueue();
   }
 
@@ -165,7 +169,8 @@ export class ClientSocket extends SocketFace {
   private enqueue(): void {
     for (let i = 0; i < this.parts.length; i++) {
       const part = this.parts[i];
-      this.queueBytes(typeof part === 'string' ? Buffer.from(part, this.utf8[i] ? 'utf8' : 'latin1') : part);
+      if (part === '\r\n') this.queueBytes(CRLF);
+      else this.queueBytes(typeof part === 'string' ? Buffer.from(part, this.utf8[i] ? 'utf8' : 'latin1') : part);
     }
     this.parts = [];
     this.utf8 = [];
@@ -177,18 +182,33 @@ export class ClientSocket extends SocketFace {
     this.queued += bytes.byteLength;
   }
 
+  /** Sends from the queue until it is empty or the kernel has no room. */
   private drainQueue(): void {
     while (this.queue.length > 0) {
-      const bytes = this.queue[0];
-      const n = native.send(this.wire.fd, bytes, 0, bytes.byteLength);
+      const { queue } = this;
+      const n =
+        queue.length === 1
+          ? native.send(this.wire.fd, queue[0], 0, Math.min(queue[0].byteLength, MAX_SEND))
+          : native.sendv(this.wire.fd, queue);
       if (n === EAGAIN) return this.wire.wantWrite(true);
       if (n < 0) return this.broken(n);
       this.bytesWritten += n;
       this.queued -= n;
-      if (n < bytes.byteLength) this.queue[0] = bytes.subarray(n);
-      else this.queue.shift();
+      // A part that left only in part: there is no room for the rest, which needs no system call to find out.
+      if (this.consume(n)) return this.wire.wantWrite(true);
     }
     this.wire.wantWrite(false);
+  }
+
+  /** Takes n bytes off the queue; true if that ends inside of a part. */
+  private consume(n: number): boolean {
+    const { queue } = this;
+    let whole = 0;
+    while (whole < queue.length && n >= queue[whole].byteLength) n -= queue[whole++].byteLength;
+    if (n > 0) queue[whole] = queue[whole].subarray(n);
+    if (whole === 1) queue.shift();
+    else if (whole > 1) queue.splice(0, whole);
+    return n > 0;
   }
 
   /** The fd is writable: goes on with what waits. */
@@ -282,4 +302,8 @@ export class ClientSocket extends SocketFace {
     this.wire.socketGone(error);
     callback(listened ? error : null);
   }
+}
+
+function isShort(part: Part): part is Uint8Array {
+  return typeof part !== 'string' && part.byteLength <= MAX_SEND;
 }
