@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -18,6 +19,7 @@ namespace {
 
 constexpr int kStringBytes = 64 * 1024;  // strings up to this many bytes are sent from the stack
 constexpr uint32_t kMaxParts = 64;       // parts that one sendv takes
+constexpr double kMaxOffset = 9007199254740991;
 
 enum Family { kTcp4 = 4, kTcp6 = 6, kUnix = 1 };
 
@@ -261,6 +263,24 @@ napi_value SendV(napi_env env, napi_callback_info info) {
   return Int(env, result);
 }
 
+// sendfile(fd, file, offset, length) -> n (0: the file ends there) | -errno; as send, the bytes come from a file
+napi_value SendFile(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), file = a.i32(1), len = a.i32(3);
+  double at = 0;
+  if (!a.ok() || napi_get_value_double(env, a.at(2), &at) != napi_ok || !(at >= 0 && at <= kMaxOffset) || len < 0) {
+    return Bad(env);
+  }
+  if (!FlushHeld(fd)) return Int(env, -EAGAIN);
+  off_t offset = static_cast<off_t>(at);
+  ssize_t n;
+  do n = sendfile(fd, file, &offset, static_cast<size_t>(len));
+  while (n < 0 && errno == EINTR);
+  int64_t result = n < 0 ? -errno : n;
+  Tick(State(env));
+  return Int(env, result);
+}
+
 // A string's bytes: on the stack, or in memory of their own where they are many.
 class StringBytes {
  public:
@@ -404,6 +424,7 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "hangup", Hangup);
   ExportFunction(env, exports, "send", Send);
   ExportFunction(env, exports, "sendv", SendV);
+  ExportFunction(env, exports, "sendfile", SendFile);
   ExportFunction(env, exports, "sendString", SendString);
   ExportFunction(env, exports, "sendHead", SendHead);
   ExportFunction(env, exports, "getSockName", Name<SockName>);
