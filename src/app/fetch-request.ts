@@ -7,16 +7,14 @@
  * a web stream, and asks that. The prototype chain ends in the native class, so instanceof holds.
  */
 import type { IncomingMessage } from 'node:http';
-import { Readable } from 'node:stream';
 import { CONTROL } from '../request.js';
 import { decodeText, delegateRest, forwardInternals, toArrayBuffer, USED_BODY } from './fetch-body.js';
 import { adoptHeaders, nativeHeaders, RequestHeaders } from './fetch-headers.js';
+import { bodyStream, leftEarly } from './fetch-stream.js';
 import { requestUrl } from './fetch-url.js';
 import type { FetchExchange } from './types.js';
 
 const NativeRequest: typeof Request = globalThis.Request;
-/** Bytes of a streamed request body that wait for a reader, before Node's stream stops reading. */
-const STREAM_BUFFER = 64 * 1024;
 
 const EXCHANGE = Symbol('exchange');
 const URL_TEXT = Symbol('url');
@@ -90,6 +88,10 @@ export class LazyRequest {
     return real === null ? toArrayBuffer(await readBody(this)) : real.arrayBuffer();
   }
 
+  async bytes(): Promise<Uint8Array> {
+    return new Uint8Array(await this.arrayBuffer());
+  }
+
   clone(): Request {
     if (this[USED]) throw new TypeError('Request.clone: Body has already been consumed.');
     return new NativeRequest(realRequest(this).clone(), { signal: this.signal });
@@ -125,7 +127,7 @@ function collect(stream: IncomingMessage): Promise<Uint8Array> {
     stream.on('data', (chunk: Buffer) => chunks.push(chunk));
     stream.once('end', () => resolve(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks)));
     stream.once('error', reject);
-    stream.once('close', () => reject(new DOMException('The client left before the body was complete', 'AbortError')));
+    stream.once('close', () => reject(leftEarly()));
     if (stream.destroyed) stream.emit('close');
   });
 }
@@ -144,7 +146,7 @@ export function realRequest(request: LazyRequest): Request {
       headers: nativeHeaders(headers) as never,
     };
     if (hasBody(exchange)) {
-      init.body = request[USED] ? '' : (webStream(exchange.req) as never);
+      init.body = request[USED] ? '' : (bodyStream(exchange.req) as never);
       init.duplex = 'half';
     }
     real = new NativeRequest(request.url, init);
@@ -154,11 +156,6 @@ export function realRequest(request: LazyRequest): Request {
     request[REAL] = real;
   }
   return real;
-}
-
-function webStream(stream: IncomingMessage): ReadableStream {
-  const strategy = new ByteLengthQueuingStrategy({ highWaterMark: STREAM_BUFFER });
-  return Readable.toWeb(stream, { strategy } as never) as ReadableStream;
 }
 
 /** What request.signal.reason is: a DOMException, as the platform's, unless the engine already gives one by name. */

@@ -39,6 +39,8 @@ export const LIST = Symbol('headerList');
 export const HEADERS = Symbol('headers');
 export const USED = Symbol('used');
 export const NATIVE = Symbol('native');
+/** Bytes of the body where only its source knew them (a Blob); null: unknown. */
+export const SIZE = Symbol('size');
 /** Redirects have immutable headers. */
 const REDIRECT = Symbol('redirect');
 
@@ -51,6 +53,7 @@ export class FastResponse {
   [USED] = false;
   [NATIVE]: Response | null = null;
   [REDIRECT] = false;
+  [SIZE]: number | null = null;
 
   constructor(body?: unknown, init?: Init) {
     if (typeof body === 'string' && init === undefined) {
@@ -124,6 +127,7 @@ export class FastResponse {
     this[STATUS_MESSAGE] = native.statusText;
     this[HEADERS] = native.headers;
     this[LIST] = null;
+    if (body instanceof Blob) this[SIZE] = body.size;
   }
 
   get status(): number {
@@ -218,6 +222,7 @@ export class FastResponse {
     copy[STATUS] = this[STATUS];
     copy[STATUS_MESSAGE] = this[STATUS_MESSAGE];
     copy[REDIRECT] = this[REDIRECT];
+    copy[SIZE] = this[SIZE];
     copy[LIST] = this[LIST];
     copy[HEADERS] = this[HEADERS] === null ? null : new Headers(this[HEADERS] as never);
     const body = this[BODY];

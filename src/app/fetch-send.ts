@@ -17,6 +17,7 @@ import {
   isFastResponse,
   LIST,
   NATIVE,
+  SIZE,
   STATUS,
   STATUS_MESSAGE,
   TEXT_HEADERS,
@@ -74,6 +75,7 @@ function sendAny(exchange: FetchExchange, response: ResponseLike): void {
   }
   if (response.bodyUsed) throw new TypeError(USED_BODY);
   const head = headOf(response.headers);
+  if (isFastResponse(response) && response[SIZE] !== null) head.length = response[SIZE];
   if (exchange.method === 'HEAD' || (status === 304 && head.length !== null)) {
     body?.cancel().catch(() => {});
     exchange.writeHead(status, statusText, head.list, head.length);

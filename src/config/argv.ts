@@ -61,7 +61,7 @@ function addSetting(program: Commander, setting: Setting, { values: raw, prefix 
     const option = new Option(flagsText(i === 0 ? [...short, flag] : [flag], setting.kind.meta));
     option.description = i === 0 ? describe(setting) : '';
     if (i > 0) option.hideHelp();
-    if (option.isBoolean()) option.preset('true');
+    if (option.isBoolean() || option.negate) option.preset(option.negate ? 'false' : 'true');
     option.argParser((value: string) => {
       const before = raw.get(setting.key);
       const list = setting.multiple && before ? [...(before.value as string[]), value] : [value];

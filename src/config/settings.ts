@@ -413,6 +413,18 @@ export const SETTINGS = [
     description: 'Folder to change to before the app is loaded; relative paths of other settings start there.',
   }),
   ...PROCESS_SETTINGS,
+  setting({
+    name: 'sendfile',
+    key: 'sendfile',
+    flags: ['--no-sendfile'],
+    section: MECHANICS,
+    kind: flag(),
+    default: () => true,
+    defaultText: 'they do',
+    env: { variable: 'SENDFILE', value: (text) => String(/^(y|1|yes|true)$/i.test(text)) },
+    description:
+      'Files that a handler pipes into a response do not leave by sendfile, but are read: for file systems that are slow or do not support it.',
+  }),
 ] as const;
 
 /** The settings as a list of one type, for code that goes through all of them. */

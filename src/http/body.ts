@@ -5,8 +5,9 @@
  *     NONE --body incomplete--> WAITING --reader wants--> FLOWING --push() is false--> WAITING
  *     WAITING, FLOWING --response out, nobody reads--> DRAINING --message done--> NONE, or too much: the connection ends
  *
- * Only FLOWING and DRAINING watch the fd, in the thread's own event loop: what nobody asks for stays in the kernel and
- * holds the client back.
+ * Only FLOWING and DRAINING read from the fd, in the thread's own event loop: what nobody asks for stays in the kernel and
+ * holds the client back. A reader that pauses mostly comes back before there is more to read: the fd is watched on until
+ * something comes for WAITING.
  */
 import type { IncomingMessage } from 'node:http';
 import { EAGAIN, native } from '../native/binding.js';
@@ -28,6 +29,8 @@ export interface BodyOwner {
   readonly fd: number;
   /** Watch the fd for reading in the thread's event loop, or no longer. */
   watchInput(on: boolean): void;
+  /** The body comes in many pieces: other threads shall not hear of them. */
+  keepToSelf(): void;
   /** Bytes of the client came, at the thread's clock. */
   touch(): void;
   /** The message is read to its end; `early` are bytes behind it, `full`: the kernel may hold more. */
@@ -85,6 +88,11 @@ export class BodyReader {
   /** The message is not read to its end. */
   get unread(): boolean {
     return this.message !== null;
+  }
+
+  /** The handler does not read on: it is not the client who keeps everybody waiting. */
+  get paused(): boolean {
+    return this.reading === WAITING;
   }
 
   get draining(): boolean {
@@ -152,6 +160,10 @@ export class BodyReader {
   /** The fd is readable. Pushing data runs handlers' code: everything may have changed after it. */
   onReadable(): void {
     const { parser, owner } = this;
+    if (this.reading === WAITING) {
+      owner.watchInput(false);
+      return;
+    }
     let taken = 0;
     while (this.message !== null && (this.reading === FLOWING || this.reading === DRAINING)) {
       const room = parser.inputSize;
@@ -174,6 +186,7 @@ export class BodyReader {
         this.messageDone(early, n === room);
         return;
       }
+      owner.keepToSelf();
       if (!this.passOn()) return;
       taken += n;
       if (taken >= MAX_TURN || n < room) return;
@@ -195,7 +208,6 @@ export class BodyReader {
     for (const piece of pieces) room = this.request?.push(piece) ?? true;
     if (room || this.reading !== FLOWING) return this.reading === FLOWING;
     this.reading = WAITING;
-    this.owner.watchInput(false);
     return false;
   }
 

@@ -30,6 +30,8 @@ export interface ConnectionHost {
   readonly serverTiming: boolean;
   /** Wait in the thread's own event loop for the fd; neither: no more waiting. */
   watch(conn: Connection, read: boolean, write: boolean): void;
+  /** Takes the connection out of the selector that all threads share, until it is given back. */
+  keepToSelf(conn: Connection): void;
   /** A byte of a response leaves. */
   markSent(conn: Connection): void;
   /** 1: output may be held back for a moment, see Handler.hold. */
@@ -384,6 +386,10 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     this.setWatch(on, this.watchWrite);
   }
 
+  keepToSelf(): void {
+    this.host.keepToSelf(this);
+  }
+
   flushed(): void {
     this.touched = this.host.clock[0];
     if (this.responded) this.settleLater();
@@ -427,7 +433,7 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
 
   /** Something of this connection waits for its fd in the thread's event loop. */
   get waiting(): boolean {
-    return this.watchRead || this.watchWrite;
+    return this.watchWrite || (this.watchRead && this.body?.paused !== true);
   }
 }
 

@@ -7,9 +7,15 @@
  * The fd is not its own: `wire` says which fd, and closes it when the connection may be closed.
  */
 import { EAGAIN, native } from '../native/binding.js';
+import { FilePart } from './file-part.js';
 import { SocketFace, type Wire, type WriteCallback } from './socket-face.js';
 
 type Part = string | Uint8Array;
+
+/** Bytes offered to the kernel in one call, which takes an int32. */
+const MAX_SEND = 1 << 30;
+/** Behind every chunk of a chunked body. */
+const CRLF = Buffer.from('\r\n');
 
 export class ClientSocket extends SocketFace {
   /** Node's ServerResponse keeps itself here while it owns the socket. */
@@ -23,9 +29,11 @@ export class ClientSocket extends SocketFace {
   /** True where the string at the same index of parts is UTF-8, false for latin1. */
   private utf8: boolean[] = [];
   private callbacks: WriteCallback[] = [];
-  /** Output that the kernel did not take. */
-  private queue: Uint8Array[] = [];
+  /** Output that the kernel did not take; files that are to leave. */
+  private queue: (Uint8Array | FilePart)[] = [];
   private queued = 0;
+  /** Files in the queue. */
+  private files = 0;
   private needDrain = false;
   private ending = false;
 
@@ -116,7 +124,7 @@ export class ClientSocket extends SocketFace {
         this.utf8 = [];
       } else if (this.queued > 0) this.enqueue();
       else if (parts.length === 1 && typeof parts[0] === 'string') this.sendText(parts[0], utf8[0]);
-      else if (parts.length === 2 && typeof parts[0] === 'string' && !utf8[0] && typeof parts[1] !== 'string') {
+      else if (parts.length === 2 && typeof parts[0] === 'string' && !utf8[0] && isShort(parts[1])) {
         this.sendHead(parts[0], parts[1]);
       } else this.sendAll();
       if (this.parts.length > 0) {
@@ -157,7 +165,6 @@ export class ClientSocket extends SocketFace {
 
   private sendAll(): void {
     this.enqueue();
-    if (this.queue.length > 1 && this.queued <= 1 << 20) this.queue = [Buffer.concat(this.queue, this.queued)];
     this.drainQueue();
   }
 
@@ -165,7 +172,8 @@ export class ClientSocket extends SocketFace {
   private enqueue(): void {
     for (let i = 0; i < this.parts.length; i++) {
       const part = this.parts[i];
-      this.queueBytes(typeof part === 'string' ? Buffer.from(part, this.utf8[i] ? 'utf8' : 'latin1') : part);
+      if (part === '\r\n') this.queueBytes(CRLF);
+      else this.queueBytes(typeof part === 'string' ? Buffer.from(part, this.utf8[i] ? 'utf8' : 'latin1') : part);
     }
     this.parts = [];
     this.utf8 = [];
@@ -177,18 +185,84 @@ export class ClientSocket extends SocketFace {
     this.queued += bytes.byteLength;
   }
 
+  /** Sends from the queue until it is empty or the kernel has no room. */
   private drainQueue(): void {
     while (this.queue.length > 0) {
-      const bytes = this.queue[0];
-      const n = native.send(this.wire.fd, bytes, 0, bytes.byteLength);
+      const { queue } = this;
+      const [first] = queue;
+      if (first instanceof FilePart) {
+        if (this.sendPiece(first)) return;
+        continue;
+      }
+      const n =
+        queue.length === 1 || this.files > 0
+          ? native.send(this.wire.fd, first, 0, Math.min(first.byteLength, MAX_SEND))
+          : native.sendv(this.wire.fd, queue as Uint8Array[]);
       if (n === EAGAIN) return this.wire.wantWrite(true);
       if (n < 0) return this.broken(n);
       this.bytesWritten += n;
       this.queued -= n;
-      if (n < bytes.byteLength) this.queue[0] = bytes.subarray(n);
-      else this.queue.shift();
+      // A part that left only in part: there is no room for the rest, which needs no system call to find out.
+      if (this.consume(n)) return this.wire.wantWrite(true);
     }
     this.wire.wantWrite(false);
+  }
+
+  /** Takes n bytes off the queue; true if that ends inside of a part. */
+  private consume(n: number): boolean {
+    const queue = this.queue as Uint8Array[];
+    let whole = 0;
+    while (n > 0 && n >= queue[whole].byteLength) n -= queue[whole++].byteLength;
+    if (n > 0) queue[whole] = queue[whole].subarray(n);
+    if (whole === 1) queue.shift();
+    else if (whole > 1) queue.splice(0, whole);
+    return n > 0;
+  }
+
+  /** Queues a part of a file behind what was written. */
+  sendFile(part: FilePart): void {
+    this.enqueue();
+    this.gathered = 0;
+    this.queue.push(part);
+    this.files++;
+    this.queued += part.left;
+    this.touch();
+    if (this.destroyed || !this.wire.beforeSend()) this.endFile(part);
+    else this.drainQueue();
+    if (this.queued === 0 && !this.destroyed) this.taken();
+  }
+
+  /** Takes a part of a file off the queue, if it is there. */
+  endFile(part: FilePart): void {
+    const at = this.queue.indexOf(part);
+    if (at < 0) return;
+    this.queue.splice(at, 1);
+    this.files--;
+    this.queued -= part.left;
+    part.done();
+  }
+
+  /** Sends a piece of a file; true: the rest has to wait for room, or for others' turn. */
+  private sendPiece(part: FilePart): boolean {
+    const n = part.send(this.wire.fd);
+    if (n > 0) {
+      this.bytesWritten += n;
+      this.queued -= n;
+    }
+    if ((n <= 0 && n !== EAGAIN) || part.left === 0 || part.stopped) {
+      this.endFile(part);
+      return false;
+    }
+    this.wire.wantWrite(true);
+    return true;
+  }
+
+  /** Forgets what waits. */
+  private clearQueue(): void {
+    const { queue } = this;
+    this.queue = [];
+    this.queued = this.files = 0;
+    for (const part of queue) if (part instanceof FilePart) part.done();
   }
 
   /** The fd is writable: goes on with what waits. */
@@ -225,8 +299,7 @@ export class ClientSocket extends SocketFace {
 
   private broken(errno: number): void {
     const code = native.errnoName(errno);
-    this.queue = [];
-    this.queued = 0;
+    this.clearQueue();
     this.destroy(Object.assign(new Error(`write ${code}`), { code, errno, syscall: 'write' }));
   }
 
@@ -265,8 +338,8 @@ export class ClientSocket extends SocketFace {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     this.stopTimer();
-    this.queue = [];
-    this.queued = this.gathered = 0;
+    if (this.queue.length > 0) this.clearQueue();
+    this.gathered = 0;
     this.parts = [];
     this.utf8 = [];
     const { callbacks } = this;
@@ -282,4 +355,8 @@ export class ClientSocket extends SocketFace {
     this.wire.socketGone(error);
     callback(listened ? error : null);
   }
+}
+
+function isShort(part: Part): part is Uint8Array {
+  return typeof part !== 'string' && part.byteLength <= MAX_SEND;
 }

@@ -47,6 +47,10 @@ interface Addon {
   peekBytes(fd: number, into: Uint8Array, length: number): number;
   hangup(fd: number): number;
   send(fd: number, from: Uint8Array, offset: number, length: number): number;
+  /** As send, of the first 64 parts in one system call. */
+  sendv(fd: number, parts: readonly Uint8Array[]): number;
+  /** From a file to a socket: bytes sent (0: the file ends there) or -errno. */
+  sendfile(fd: number, file: number, offset: number, length: number): number;
   sendString(fd: number, text: string, utf8: number, hold?: number): number;
   sendHead(fd: number, head: string, body: Uint8Array, offset: number, length: number, hold?: number): number;
   outboxFlush(slot: number): number;

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -17,6 +18,8 @@
 namespace {
 
 constexpr int kStringBytes = 64 * 1024;  // strings up to this many bytes are sent from the stack
+constexpr uint32_t kMaxParts = 64;       // parts that one sendv takes
+constexpr double kMaxOffset = 9007199254740991;
 
 enum Family { kTcp4 = 4, kTcp6 = 6, kUnix = 1 };
 
@@ -231,6 +234,53 @@ napi_value Send(napi_env env, napi_callback_info info) {
   return Int(env, result);
 }
 
+// sendv(fd, Uint8Array[]) -> n | -errno: as send, the first kMaxParts of the list in one call
+napi_value SendV(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  uint32_t count = 0;
+  if (!a.ok() || a.count() < 2 || napi_get_array_length(env, a.at(1), &count) != napi_ok || count == 0) return Bad(env);
+  if (count > kMaxParts) count = kMaxParts;
+  iovec parts[kMaxParts];
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value part;
+    napi_typedarray_type type;
+    if (napi_get_element(env, a.at(1), i, &part) != napi_ok ||
+        napi_get_typedarray_info(env, part, &type, &parts[i].iov_len, &parts[i].iov_base, nullptr, nullptr) != napi_ok ||
+        type != napi_uint8_array) {
+      return Bad(env);
+    }
+  }
+  if (!FlushHeld(fd)) return Int(env, -EAGAIN);
+  msghdr msg = {};
+  msg.msg_iov = parts;
+  msg.msg_iovlen = count;
+  ssize_t n;
+  do n = sendmsg(fd, &msg, MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  int64_t result = n < 0 ? -errno : n;
+  Tick(State(env));
+  return Int(env, result);
+}
+
+// sendfile(fd, file, offset, length) -> n (0: the file ends there) | -errno; as send, the bytes come from a file
+napi_value SendFile(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), file = a.i32(1), len = a.i32(3);
+  double at = 0;
+  if (!a.ok() || napi_get_value_double(env, a.at(2), &at) != napi_ok || !(at >= 0 && at <= kMaxOffset) || len < 0) {
+    return Bad(env);
+  }
+  if (!FlushHeld(fd)) return Int(env, -EAGAIN);
+  off_t offset = static_cast<off_t>(at);
+  ssize_t n;
+  do n = sendfile(fd, file, &offset, static_cast<size_t>(len));
+  while (n < 0 && errno == EINTR);
+  int64_t result = n < 0 ? -errno : n;
+  Tick(State(env));
+  return Int(env, result);
+}
+
 // A string's bytes: on the stack, or in memory of their own where they are many.
 class StringBytes {
  public:
@@ -373,6 +423,8 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "peekBytes", PeekBytes);
   ExportFunction(env, exports, "hangup", Hangup);
   ExportFunction(env, exports, "send", Send);
+  ExportFunction(env, exports, "sendv", SendV);
+  ExportFunction(env, exports, "sendfile", SendFile);
   ExportFunction(env, exports, "sendString", SendString);
   ExportFunction(env, exports, "sendHead", SendHead);
   ExportFunction(env, exports, "getSockName", Name<SockName>);

@@ -5,7 +5,15 @@
  * or another thread's; poll() fills the own ring from the kernel with one epoll_wait. One at a time: what is not taken
  * stays where every thread can see it.
  */
-import { EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLRDHUP, native } from '../native/binding.js';
+import {
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLLET,
+  EPOLLIN,
+  EPOLLRDHUP,
+  native,
+} from '../native/binding.js';
 import type { Shared } from './memory.js';
 import { ReadyRing } from './ready-ring.js';
 import { type ConnTable, OWNER_QUEUED } from './tconn.js';
@@ -35,9 +43,14 @@ export class Driver {
     this.main = this.rings[0];
   }
 
-  /** Puts the connection into the selector, where it stays until its fd is closed. The caller owns it. */
+  /** Puts the connection into the selector, where it stays until its fd is closed or unregister(). The caller owns it. */
   register(fd: number, generation: number): number {
     return native.epollCtl(this.epfd, EPOLL_CTL_ADD, fd, EVENTS, generation);
+  }
+
+  /** The caller owns it. */
+  unregister(fd: number): number {
+    return native.epollCtl(this.epfd, EPOLL_CTL_DEL, fd, 0, 0);
   }
 
   /** Has the kernel report the connection again if it is readable: for events that a dead thread took away. */

@@ -17,6 +17,7 @@ import { loadApp } from '../app/load.js';
 import type { App } from '../app/types.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import type { Connection } from '../http/connection.js';
+import { installSendfile } from '../http/sendfile.js';
 import { type AccessLog, createLogger, type Logger, openAccessLog } from '../log.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask, ThreadToMain } from '../pool/messages.js';
@@ -381,6 +382,7 @@ export default async function life(task: ThreadTask): Promise<void> {
   let app: App;
   try {
     installGlobals();
+    if (config.sendfile) installSendfile();
     app = await loadApp(config.app, { cwd: process.cwd() });
     thread = new PoolThread(task, app, log);
   } catch (error) {

@@ -244,6 +244,15 @@ export abstract class Holder {
     else selector.register(fd, events, conn);
   }
 
+  /** Each piece of a long body would wake whoever watches the shared selector. release() registers it again. */
+  keepToSelf(conn: Connection): void {
+    const { table, driver } = this.o;
+    const facts = table.facts(conn.fd);
+    if ((facts & REGISTERED) === 0) return;
+    table.setFacts(conn.fd, facts & ~REGISTERED);
+    driver.unregister(conn.fd);
+  }
+
   /** When a head that begins now has to be whole. */
   protected headDeadline(): number {
     return (this.clock[0] + this.headMs) | 0;

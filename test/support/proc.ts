@@ -1,10 +1,25 @@
 /** What /proc tells of a process: memory, open files, CPU time, children. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Resident memory, bytes. */
 export function rss(pid: number): number {
   return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024;
+}
+
+/** The most that resident memory has been since resetPeakRss(), bytes. */
+export function peakRss(pid: number): number {
+  return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024;
+}
+
+export function resetPeakRss(pid: number): void {
+  writeFileSync(`/proc/${pid}/clear_refs`, '5');
+}
+
+/** CPU seconds of the process, user and system. */
+export function cpuSeconds(pid: number): number {
+  const f = fields(`/proc/${pid}/stat`);
+  return (Number(f[11]) + Number(f[12])) / 100;
 }
 
 /** Open file descriptors. */
