@@ -29,7 +29,7 @@ export interface BodyOwner {
   /** Watch the fd for reading in the thread's event loop, or no longer. */
   watchInput(on: boolean): void;
   /** Bytes of the client came, at the thread's clock. */
-  touch(): void;
+  received(bytes: number): void;
   /** The message is read to its end; `early` are bytes behind it, `full`: the kernel may hold more. */
   messageRead(early: Buffer | null, full: boolean): void;
   /** Ends the request if its response is out, too. */
@@ -161,7 +161,7 @@ export class BodyReader {
         owner.broken(disconnected(n));
         return;
       }
-      owner.touch();
+      owner.received(n);
       const result = parser.more(this.message, parser.inputAt, n);
       if (result === FAILED) {
         owner.malformed(parser.status, parser.reason);

@@ -303,7 +303,8 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
 
   /** Answers a request that is not handled, or no longer. */
   refused(conn: Connection, status: number, reason: string, extra = ''): void {
-    this.o.log.debug(`Refused a request: ${status} ${reason}`);
+    // Nothing in it is the client's.
+    this.o.log.info(`Refused a request from ${conn.socket.remoteAddress ?? 'a client'}: ${status} ${reason}`);
     if (conn.active && this.o.table.wasSent(conn.fd)) {
       this.drop(conn, null);
       return;
@@ -433,10 +434,12 @@ function timedOut(): Error {
   return new DOMException('The request is past its deadline', 'TimeoutError');
 }
 
-/** The Expect field in lower case, '' without one. */
+/** The Expect fields in lower case, '' without one. */
 function expectOf(headers: string[]): string {
+  let found = '';
   for (let i = 0; i < headers.length; i += 2) {
-    if (headers[i].length === 6 && headers[i].toLowerCase() === 'expect') return headers[i + 1].toLowerCase();
+    if (headers[i].length !== 6 || headers[i].toLowerCase() !== 'expect') continue;
+    found = found === '' ? headers[i + 1].toLowerCase() : `${found}, ${headers[i + 1].toLowerCase()}`;
   }
-  return '';
+  return found;
 }
