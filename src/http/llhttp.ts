@@ -34,7 +34,6 @@ interface Exports {
   llhttp_get_http_major(parser: number): number;
   llhttp_get_http_minor(parser: number): number;
   llhttp_get_upgrade(parser: number): number;
-  llhttp_should_keep_alive(parser: number): number;
   llhttp_method_name(method: number): number;
 }
 

@@ -15,7 +15,16 @@ import {
   HPE_USER,
   Llhttp,
 } from './llhttp.js';
-import { ChunkMeter, codingStatus, emptyLines, isHost, isTarget, methodStatus, ORIGIN_FORM } from './strict.js';
+import {
+  ChunkMeter,
+  codingStatus,
+  emptyLines,
+  isHost,
+  isTarget,
+  keepsAlive,
+  methodStatus,
+  ORIGIN_FORM,
+} from './strict.js';
 
 export interface Limits {
   /** Bytes of the request line, 0 = none (gunicorn: limit_request_line). */
@@ -316,6 +325,7 @@ export class RequestParser {
     let host = '';
     let lengths = 0;
     let coding = '';
+    let connection = '';
     for (let i = 0; i < fieldCount * 4; i += 4) {
       let end = spans[i + 3];
       while (end > spans[i + 2] && (memory[end - 1] === 32 || memory[end - 1] === 9)) end--;
@@ -328,6 +338,8 @@ export class RequestParser {
           hosts++;
           host = value;
         }
+      } else if (nameLength === 10) {
+        if (name.toLowerCase() === 'connection') connection = connection === '' ? value : `${connection},${value}`;
       } else if (nameLength === 14) {
         if (name.toLowerCase() === 'content-length') {
           lengths++;
@@ -354,7 +366,8 @@ export class RequestParser {
       this.current.chunked = true;
     }
     this.headers = headers;
-    this.keepAlive = exports.llhttp_should_keep_alive(pointer) === 1;
+    // llhttp takes Proxy-Connection for it, too, and in HTTP/1.0 "keep-alive" even beside "close" (RFC 9112, 9.3).
+    this.keepAlive = connection === '' ? this.versionMinor === 1 : keepsAlive(connection, this.versionMinor);
     this.upgrade = exports.llhttp_get_upgrade(pointer) === 1;
     this.headDone = true;
     return 0;

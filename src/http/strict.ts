@@ -39,6 +39,13 @@ export function codingStatus(value: string): number {
   return CODINGS.test(value) && !/\bchunked\b.*,/i.test(value) ? 501 : 400;
 }
 
+/** What the Connection fields of a request (joined by ",") say: RFC 9112, 9.3. */
+export function keepsAlive(connection: string, versionMinor: number): boolean {
+  if (connection === 'keep-alive') return true;
+  const options = connection.toLowerCase().split(/[ \t]*,[ \t]*/);
+  return !options.includes('close') && (versionMinor === 1 || options.includes('keep-alive'));
+}
+
 /** Empty lines that may come before a request: RFC 9112, 2.2 asks for one. */
 const MAX_EMPTY_LINES = 2;
 

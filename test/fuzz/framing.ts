@@ -178,7 +178,10 @@ function readMessage(input: Input): Message {
   }
 
   // Refused for other reasons than framing; what is wrong with its body may be said instead.
-  const expect = all('expect').join(', ').toLowerCase();
+  const expect = all('expect')
+    .filter((value) => value !== '')
+    .join(', ')
+    .toLowerCase();
   if (!old && expect !== '' && expect !== '100-continue') throw new Refused('unknown Expect', 417, 400, 431);
   if (method === 'CONNECT') throw new Refused('CONNECT', 405, 400, 431);
 

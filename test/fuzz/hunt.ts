@@ -108,7 +108,8 @@ function judge(reading: Reading, { responses, error }: Outcome): string {
   return '';
 }
 
-async function tryCase(target: Target, one: Case): Promise<{ wrong: string; reading: Reading }> {
+/** Sends one case and says what is wrong with the outcome, '' = nothing. */
+export async function tryCase(target: Target, one: Case): Promise<{ wrong: string; reading: Reading }> {
   const reading = readRequests(one.text, target.keepAlive);
   const heads = [...reading.messages.map(({ method }) => method === 'HEAD'), reading.head];
   return { wrong: judge(reading, await exchange(target.port, one, heads)), reading };
