@@ -175,6 +175,11 @@ export function disconnected(errno: number): Error {
   return Object.assign(new Error('aborted'), { code });
 }
 
+/** The value is such an error. */
+export function isDisconnected(error: unknown): boolean {
+  return error instanceof Error && error.message === 'aborted' && 'code' in error;
+}
+
 /** The socket has room again: the response that waits for it goes on. */
 export function drainResponse(res: ServerResponse): void {
   if (res.finished || !res.writableNeedDrain) return;

@@ -16,6 +16,7 @@ import {
   Llhttp,
 } from './llhttp.js';
 import {
+  areTrailers,
   ChunkMeter,
   codingStatus,
   emptyLines,
@@ -203,6 +204,7 @@ export class RequestParser {
     }
     if ((error === HPE_PAUSED || error === HPE_PAUSED_UPGRADE) && this.messageDone) {
       this.consumed = exports.llhttp_get_error_pos(message.pointer) - at;
+      if (message.trailerBytes > 0 && !areTrailers(message.trailers)) return this.failed(400, 'Invalid trailer');
       return message.chunked && !this.chunksFit(message, at, at + this.consumed, headBefore) ? FAILED : MESSAGE_DONE;
     }
     if (this.status === 0) {

@@ -39,6 +39,14 @@ export function codingStatus(value: string): number {
   return CODINGS.test(value) && !/\bchunked\b.*,/i.test(value) ? 501 : 400;
 }
 
+/** False where a trailer would say how the message is framed, too late: RFC 9110, 6.5.1. */
+export function areTrailers(trailers: readonly string[]): boolean {
+  for (let i = 0; i < trailers.length; i += 2) {
+    if (/^(?:content-length|transfer-encoding)$/i.test(trailers[i])) return false;
+  }
+  return true;
+}
+
 /** What the Connection fields of a request (joined by ",") say: RFC 9112, 9.3. */
 export function keepsAlive(connection: string, versionMinor: number): boolean {
   if (connection === 'keep-alive') return true;
@@ -109,7 +117,6 @@ export class ChunkMeter {
       cursor = data[i] + data[i + 1];
       // Empty: the data of a chunk go on from the last call.
       if (this.line === '') continue;
-      this.framing += Math.max(0, this.line.length - PLAIN_CHUNK_LINE);
       const wrong = this.wrong(true);
       if (wrong !== '') return wrong;
       this.line = '';
@@ -121,6 +128,7 @@ export class ChunkMeter {
   }
 
   private wrong(whole: boolean): string {
+    if (whole) this.framing += Math.max(0, this.line.length - PLAIN_CHUNK_LINE);
     if (this.line.length > MAX_CHUNK_LINE || this.framing > MAX_FRAMING) return 'Chunk extensions too long';
     return whole && !CHUNK_LINE.test(this.line) ? 'Invalid chunk line' : '';
   }

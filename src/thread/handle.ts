@@ -13,7 +13,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FetchApp, NodeApp } from '../app/types.js';
 import { Connection, type ConnectionHost } from '../http/connection.js';
 import { Exchange, type ExchangeHost } from '../http/exchange.js';
-import { closeResponse, detach, disconnected, listened, makeRequest, makeResponse } from '../http/message.js';
+import {
+  closeResponse,
+  detach,
+  disconnected,
+  isDisconnected,
+  listened,
+  makeRequest,
+  makeResponse,
+} from '../http/message.js';
 import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
 import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
@@ -274,6 +282,11 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
 
   /** The handler of a request failed whose response is out. */
   failedLate(method: string, url: string, error: unknown): void {
+    // It only passes on that its request was cut short: clients that leave, or are too slow, are no errors.
+    if (isDisconnected(error)) {
+      this.o.log.info(`${method} ${url} was cut short`);
+      return;
+    }
     this.o.log.error(`Error after the response to ${method} ${url}`, error);
   }
 
@@ -438,7 +451,7 @@ function timedOut(): Error {
 function expectOf(headers: string[]): string {
   let found = '';
   for (let i = 0; i < headers.length; i += 2) {
-    if (headers[i].length !== 6 || headers[i].toLowerCase() !== 'expect') continue;
+    if (headers[i].length !== 6 || headers[i + 1] === '' || headers[i].toLowerCase() !== 'expect') continue;
     found = found === '' ? headers[i + 1].toLowerCase() : `${found}, ${headers[i + 1].toLowerCase()}`;
   }
   return found;

@@ -224,7 +224,7 @@ function fieldLines(lines: string[], faults: Array<[string, number]>): string[] 
     const field = FIELD_LINE.exec(line);
     if (field === null) faults.push(['not a field line', 400]);
     else fields.push(field[1], field[2].replace(/[ \t]+$/, ''));
-    if (/^content-length:.*\t$/i.test(line)) faults.push(['tab', 400]);
+    if (/^content-length:.*\t[ \t]*$/i.test(line)) faults.push(['tab', 400]);
     if (line.length > CHOICES.fieldSize) faults.push(['field too long', 431]);
   }
   return fields;
@@ -274,5 +274,9 @@ function readChunks(input: Input, message: Message): void {
   const trailers: string[] = [];
   for (let line = input.line(); line !== ''; line = input.line()) trailers.push(line);
   message.trailers = fieldLines(trailers, faults);
+  // 9110, 6.5.1: no trailer may say how the message is framed.
+  for (const name of ['content-length', 'transfer-encoding']) {
+    if (valuesOf(message.trailers, name).length > 0) faults.push([`${name} as a trailer`, 400]);
+  }
   if (faults.length > 0) throw new Refused(`trailers: ${faults[0][0]}`, ...faults.map(([, status]) => status));
 }

@@ -306,7 +306,9 @@ function mutate(random: Random, draft: Draft): void {
       line.text = line.text.replace(':', random.pick([' :', '\t:', ':\t', ':  ', '']));
       break;
     case 9:
-      line.text = random.chance(0.5) ? line.text.toUpperCase() : line.text.toLowerCase();
+      line.text = random.chance(0.5)
+        ? line.text.replace(/[a-z]/g, (c) => c.toUpperCase())
+        : line.text.replace(/[A-Z]/g, (c) => c.toLowerCase());
       break;
     case 10:
       line.text = line.text.replace(/(?<=: ).*$/, () => random.pick(LINES).replace(/^[^:]*: ?/, ''));

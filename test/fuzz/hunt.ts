@@ -108,6 +108,11 @@ function judge(reading: Reading, { responses, error }: Outcome): string {
   return '';
 }
 
+/** Bytes for people: long runs of one are counted. */
+export function show(text: string): string {
+  return JSON.stringify(text).replace(/([^\\])\1{29,}/g, (run, one) => `${one}{${run.length}}`);
+}
+
 /** Sends one case and says what is wrong with the outcome, '' = nothing. */
 export async function tryCase(target: Target, one: Case): Promise<{ wrong: string; reading: Reading }> {
   const reading = readRequests(one.text, target.keepAlive);
@@ -156,9 +161,9 @@ export async function hunt(target: Target, seed: number, ms: number, clients: nu
       const again = await tryCase(target, small);
       throw new Finding(
         `seed ${seed}, case ${number}: ${wrong}\n` +
-          `  sent:    ${JSON.stringify(one.text)} cut at [${one.cuts}]\n` +
+          `  sent:    ${show(one.text)} cut at [${one.cuts}]\n` +
           `  reading: ${reading.messages.length} requests, then ${reading.end} ${reading.why} [${[...reading.statuses]}]\n` +
-          `  smaller: ${JSON.stringify(small.text)} cut at [${small.cuts}]: ${again.wrong || 'passes now'}\n` +
+          `  smaller: ${show(small.text)} cut at [${small.cuts}]: ${again.wrong || 'passes now'}\n` +
           `  reading: ${again.reading.messages.length} requests, then ${again.reading.end} ${again.reading.why}`,
       );
     }

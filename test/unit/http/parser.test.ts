@@ -98,6 +98,8 @@ const SHORT = [
   'POST / HTTP/1.1\r\nHost:x\r\nTransfer-Encoding:chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n',
   'POST / HTTP/1.1\r\nHost:x\r\nTransfer-Encoding:chunked\r\n\r\n0;=a\r\n\r\n',
   'POST / HTTP/1.1\r\nHost:x\r\nTransfer-Encoding:chunked\r\n\r\n0\r\nT : u\r\n\r\n',
+  'POST / HTTP/1.1\r\nHost:x\r\nTransfer-Encoding:chunked\r\n\r\n0\r\nContent-Length:3\r\n\r\n',
+  'POST / HTTP/1.1\r\nHost:x\r\nTransfer-Encoding:chunked\r\n\r\n0\r\nTransfer-Encoding:chunked\r\n\r\n',
 ];
 
 const LONG = [
