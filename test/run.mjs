@@ -1,4 +1,4 @@
-// Runs the tests with node's own runner: unit, then those that start servers, then stress; one file at a
+// Runs the tests with node's own runner: unit, then those that start servers, then the hunt (fuzz), then stress; one file at a
 // time, because several of them measure. One runner, one closing count. `node test/run.mjs unit` runs some of them.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const dist = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'test');
-const kinds = process.argv.length > 2 ? process.argv.slice(2) : ['unit', 'integration', 'stress'];
+const kinds = process.argv.length > 2 ? process.argv.slice(2) : ['unit', 'integration', 'fuzz', 'stress'];
 
 function testFiles(folder) {
   if (!existsSync(folder)) return [];

@@ -25,6 +25,9 @@ import {
 } from './fetch-response.js';
 import type { FetchExchange } from './types.js';
 
+/** RFC 9112, 4. */
+const REASON_PHRASE = /^[\t\x20-\x7e\x80-\xff]*$/;
+
 /** What is needed of any Response. */
 interface ResponseLike {
   readonly status: number;
@@ -73,6 +76,8 @@ function sendAny(exchange: FetchExchange, response: ResponseLike): void {
   if (!Number.isInteger(status) || status < 200 || status > 599) {
     throw new TypeError(`A Response of status ${status} cannot be sent`);
   }
+  // The platform looks at it, another implementation may not.
+  if (!REASON_PHRASE.test(statusText)) throw new TypeError('The status text of the Response cannot be sent');
   if (response.bodyUsed) throw new TypeError(USED_BODY);
   const head = headOf(response.headers);
   if (isFastResponse(response) && response[SIZE] !== null) head.length = response[SIZE];

@@ -2,7 +2,8 @@
  * The one table of settings. Everything else is made from it: the type Config, the command line and its --help
  * (argv.ts), the names in a configuration file (names.ts), validation and defaults (config.ts), the documentation
  * (reference.ts; `npm run docs` writes it). Names, flags and defaults are gunicorn's wherever
- * gunicorn has the setting; ours alone are containment and health, thread_pool, header_timeout and body_timeout.
+ * gunicorn has the setting; ours alone are containment and health, thread_pool, header_timeout, body_timeout, body_min_rate
+ * and send_timeout.
  * To add a setting, add an entry; nothing else needs to change.
  */
 import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
@@ -323,8 +324,27 @@ export const SETTINGS = [
     section: LIMITS,
     kind: seconds(),
     default: () => 30,
+    description: 'Longest pause between two pieces of a request body; then 408. 0: no limit.',
+  }),
+  setting({
+    name: 'body_min_rate',
+    key: 'bodyMinRate',
+    flags: ['--body-min-rate'],
+    section: LIMITS,
+    kind: integer(0, 1_000_000_000, 'bytes/s'),
+    default: () => 240,
     description:
-      'Longest pause between two pieces of a request body, or of a response the client does not read. 0: no limit.',
+      'Least average rate of a request body, once --body-timeout has been spent waiting for it; then 408. Time in which the handler does not read is not counted, and a request whose response has begun is let be. 0: no limit.',
+  }),
+  setting({
+    name: 'send_timeout',
+    key: 'sendTimeout',
+    flags: ['--send-timeout'],
+    section: LIMITS,
+    kind: seconds(),
+    default: () => 30,
+    description:
+      'Longest time in which a client takes nothing of a response that waits for it; then the connection is closed. 0: no limit.',
   }),
   setting({
     name: 'limit_request_line',

@@ -32,7 +32,7 @@ export interface BodyOwner {
   /** The body comes in many pieces: other threads shall not hear of them. */
   keepToSelf(): void;
   /** Bytes of the client came, at the thread's clock. */
-  touch(): void;
+  received(bytes: number): void;
   /** The message is read to its end; `early` are bytes behind it, `full`: the kernel may hold more. */
   messageRead(early: Buffer | null, full: boolean): void;
   /** Ends the request if its response is out, too. */
@@ -173,7 +173,7 @@ export class BodyReader {
         owner.broken(disconnected(n));
         return;
       }
-      owner.touch();
+      owner.received(n);
       const result = parser.more(this.message, parser.inputAt, n);
       if (result === FAILED) {
         owner.malformed(parser.status, parser.reason);

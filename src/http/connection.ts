@@ -114,6 +114,11 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   idleAt = -1;
   /** The client has sent requests before it had the response to an earlier one. */
   pipelines = false;
+  /** Bytes of the current body as they came, framing counted in, and for how long they were waited for, ms (sweep.ts). */
+  bodyIn = 0;
+  bodyMs = 0;
+  /** What the kernel did not take of an answer of the engine's own. */
+  private rest: Buffer | null = null;
   private bytesBefore = 0;
   /** Of a handler that asked for a signal. */
   private aborter: AbortController | null = null;
@@ -187,6 +192,9 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   /** A head was parsed; `complete`: the whole message. Body pieces and trailers are taken from the parser. */
   startBody(message: MessageParser, complete: boolean): void {
     if (complete && this.host.parser.body.length === 0 && message.trailerBytes === 0) return;
+    this.bodyIn = this.bodyMs = 0;
+    const { body } = this.host.parser;
+    for (let i = 1; i < body.length; i += 2) this.bodyIn += body[i];
     this.reader ??= new BodyReader(this, this.host.parser);
     this.body = this.reader;
     this.body.start(message, complete);
@@ -208,7 +216,8 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     else readLate(req);
   }
 
-  touch(): void {
+  received(bytes: number): void {
+    this.bodyIn += bytes;
     this.touched = this.host.clock[0];
     this.socketObject?.touch();
   }
@@ -306,7 +315,13 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   refuse(status: number, detail = '', extra = ''): void {
     this.status = status;
     this.host.markSent(this);
-    native.sendString(this.fd, errorResponse(status, detail, extra, this.method === 'HEAD'), 1);
+    // Without a method: a head was refused.
+    const head = this.method === '' ? this.host.parser.asksHead : this.method === 'HEAD';
+    const text = errorResponse(status, detail, extra, head);
+    const left = native.sendString(this.fd, text, 1);
+    // A client that reads slowly gets all of it.
+    if (left > 0) this.rest = Buffer.from(text).subarray(-left);
+    else if (left === EAGAIN) this.rest = Buffer.from(text);
     this.startLinger();
   }
 
@@ -315,10 +330,10 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     this.body?.stop();
     this.body = null;
     this.early = null;
-    native.shutdown(this.fd, 1);
+    if (this.rest === null) native.shutdown(this.fd, 1);
     this.lingering = true;
     this.began = this.touched = this.host.clock[0];
-    this.setWatch(true, false);
+    this.setWatch(true, this.rest !== null);
     this.linger();
   }
 
@@ -332,6 +347,16 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
       this.touched = this.host.clock[0];
       taken += n;
     }
+  }
+
+  private sendRest(rest: Buffer): void {
+    const n = native.send(this.fd, rest, 0, rest.length);
+    if (n === EAGAIN) return;
+    if (n < 0) return this.host.drop(this, null);
+    this.rest = n < rest.length ? rest.subarray(n) : null;
+    if (this.rest !== null) return;
+    native.shutdown(this.fd, 1);
+    this.setWatch(true, false);
   }
 
   /** The connection is closed, or no longer this thread's: lets everybody know, once. Before the fd is closed. */
@@ -421,7 +446,8 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   /** The fd is writable. */
   onWritable(): void {
     this.touched = this.host.clock[0];
-    this.socketObject?.onWritable();
+    if (this.rest !== null) this.sendRest(this.rest);
+    else this.socketObject?.onWritable();
   }
 
   private setWatch(read: boolean, write: boolean): void {

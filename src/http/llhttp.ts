@@ -5,16 +5,17 @@
  * This file is the instance and its calls; parser.ts gives the callbacks their meaning. The callbacks of the build
  * are url, header field, header value, body (spans: pointer and length), and message begin, headers complete, message
  * complete.
+ *
+ * llhttp's leniency flags are off: they are in a new parser, llhttp_reset() keeps them, and nobody here sets one.
  */
 import { createRequire } from 'node:module';
 
 /** Error numbers of llhttp that we tell apart. */
 export const HPE_OK = 0;
+export const HPE_INVALID_METHOD = 6;
 export const HPE_INVALID_VERSION = 9;
 export const HPE_PAUSED = 21;
 export const HPE_PAUSED_UPGRADE = 22;
-/** The preface of HTTP/2. */
-export const HPE_PAUSED_H2_UPGRADE = 23;
 export const HPE_USER = 24;
 
 const TYPE_REQUEST = 1;
@@ -33,7 +34,6 @@ interface Exports {
   llhttp_get_http_major(parser: number): number;
   llhttp_get_http_minor(parser: number): number;
   llhttp_get_upgrade(parser: number): number;
-  llhttp_should_keep_alive(parser: number): number;
   llhttp_method_name(method: number): number;
 }
 

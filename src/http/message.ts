@@ -5,6 +5,7 @@
  */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import './early-hints.js';
 import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
@@ -172,6 +173,11 @@ function destroyWithoutSocket(
 export function disconnected(errno: number): Error {
   const code = errno < 0 ? native.errnoName(errno) : 'ECONNRESET';
   return Object.assign(new Error('aborted'), { code });
+}
+
+/** The value is such an error. */
+export function isDisconnected(error: unknown): boolean {
+  return error instanceof Error && error.message === 'aborted' && 'code' in error;
 }
 
 /** The socket has room again: the response that waits for it goes on. */

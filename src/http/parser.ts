@@ -1,5 +1,5 @@
 /**
- * Requests from bytes: llhttp with gunicorn's limits. One RequestParser for each thread; one MessageParser (llhttp's own
+ * Requests from bytes: llhttp with gunicorn's limits, and strict where llhttp is not (strict.ts). One RequestParser for each thread; one MessageParser (llhttp's own
  * state, a pointer) for each message that is being read, because a body may take many turns of the event loop.
  *
  * A head is always parsed from its first byte in one piece: bytes of an incomplete one are kept for the fd and the head is
@@ -7,14 +7,25 @@
  * same MessageParser, split anywhere.
  */
 import {
+  HPE_INVALID_METHOD,
   HPE_INVALID_VERSION,
   HPE_OK,
   HPE_PAUSED,
-  HPE_PAUSED_H2_UPGRADE,
   HPE_PAUSED_UPGRADE,
   HPE_USER,
   Llhttp,
 } from './llhttp.js';
+import {
+  areTrailers,
+  ChunkMeter,
+  codingStatus,
+  emptyLines,
+  isHost,
+  isTarget,
+  keepsAlive,
+  methodStatus,
+  ORIGIN_FORM,
+} from './strict.js';
 
 export interface Limits {
   /** Bytes of the request line, 0 = none (gunicorn: limit_request_line). */
@@ -40,6 +51,9 @@ export interface MessageParser {
   trailerName: string;
   trailerValue: string;
   trailerBytes: number;
+  /** The body is chunked: bounds its framing. */
+  chunked: boolean;
+  chunks: ChunkMeter;
 }
 
 const INPUT_BYTES = 64 * 1024;
@@ -72,6 +86,10 @@ export class RequestParser {
   private urlEnd = 0;
   private start = 0;
   private headEnd = 0;
+  /** Where the first trailer begins that the last execute() met, 0 = none. */
+  private trailerAt = 0;
+  /** The Host that was looked at last and found good. */
+  private goodHost = '';
   private headDone = false;
   private messageDone = false;
   private fieldCount = 0;
@@ -103,6 +121,11 @@ export class RequestParser {
     return Math.min(1 << 20, line + fields * (fieldSize + 4) + 4);
   }
 
+  /** The head that was begun last, refused or not, asks for no body. */
+  get asksHead(): boolean {
+    return this.memory.latin1Slice(this.start, this.start + 5) === 'HEAD ';
+  }
+
   grow(keep: number): void {
     this.llhttp.grow(Math.min(this.inputSize * 2, this.maxHead + INPUT_BYTES), keep);
   }
@@ -115,6 +138,8 @@ export class RequestParser {
       trailerName: '',
       trailerValue: '',
       trailerBytes: 0,
+      chunked: false,
+      chunks: new ChunkMeter(),
     };
     this.llhttp.exports.llhttp_reset(message.pointer);
     return message;
@@ -126,6 +151,10 @@ export class RequestParser {
       message.trailers = [];
       message.trailerName = message.trailerValue = '';
       message.trailerBytes = 0;
+    }
+    if (message.chunked) {
+      message.chunked = false;
+      message.chunks.reset();
     }
     this.free.push(message);
   }
@@ -139,9 +168,19 @@ export class RequestParser {
     this.headDone = false;
     this.fieldCount = 0;
     this.expectValue = false;
-    this.start = at;
     this.urlAt = this.urlEnd = 0;
-    return this.execute(message, at, length);
+    let skip = 0;
+    this.start = at;
+    const first = this.memory[at];
+    if (first === 13 || first === 10) {
+      skip = emptyLines(this.memory, at, length);
+      if (skip < 0) return this.failed(400, 'Malformed empty lines');
+      if (skip === length) return NEED_MORE;
+    }
+    this.start = at + skip;
+    const result = this.execute(message, this.start, length - skip);
+    this.consumed += skip;
+    return result;
   }
 
   /** Goes on with a body: HEAD_DONE (more to come), MESSAGE_DONE or FAILED. */
@@ -156,22 +195,37 @@ export class RequestParser {
     this.messageDone = false;
     this.body.length = 0;
     this.status = 0;
+    this.trailerAt = 0;
+    const headBefore = this.headDone;
     const error = exports.llhttp_execute(message.pointer, at, length);
     if (error === HPE_OK) {
-      if (this.headDone) return HEAD_DONE;
-      return this.checkPartial(at + length);
+      if (!this.headDone) return this.checkPartial(at + length);
+      return message.chunked && !this.chunksFit(message, at, at + length, headBefore) ? FAILED : HEAD_DONE;
     }
     if ((error === HPE_PAUSED || error === HPE_PAUSED_UPGRADE) && this.messageDone) {
       this.consumed = exports.llhttp_get_error_pos(message.pointer) - at;
-      return MESSAGE_DONE;
+      if (message.trailerBytes > 0 && !areTrailers(message.trailers)) return this.failed(400, 'Invalid trailer');
+      return message.chunked && !this.chunksFit(message, at, at + this.consumed, headBefore) ? FAILED : MESSAGE_DONE;
     }
     if (this.status === 0) {
       this.reason = this.llhttp.reason(message.pointer);
-      // llhttp has the same number for a version that is followed by something else than CR LF.
-      const version = error === HPE_INVALID_VERSION && this.reason.startsWith('Invalid');
-      this.status = version || error === HPE_PAUSED_H2_UPGRADE ? 505 : 400;
+      // llhttp has the same number for what is no version at all.
+      const version = error === HPE_INVALID_VERSION && this.reason === 'Invalid HTTP version';
+      this.status = version ? 505 : 400;
+      if (error === HPE_INVALID_METHOD && !headBefore) {
+        this.status = methodStatus(this.memory, at, length);
+        if (this.status === 0) return NEED_MORE;
+      }
     }
     return FAILED;
+  }
+
+  /** False where chunk lines are too long, or none. */
+  private chunksFit(message: MessageParser, at: number, end: number, headBefore: boolean): boolean {
+    const from = headBefore ? at : this.memory.indexOf('\r\n\r\n', this.start, 'latin1') + 4;
+    const wrong = message.chunks.look(this.memory, from, end, this.body, this.trailerAt, this.messageDone);
+    if (wrong !== '') this.fail(400, wrong);
+    return wrong === '';
   }
 
   private fail(status: number, reason: string): number {
@@ -184,7 +238,9 @@ export class RequestParser {
   private checkPartial(end: number): number {
     const { line, fieldSize } = this.limits;
     if (this.fieldCount === 0 && !this.expectValue) {
-      // Inside the request line, or just behind it.
+      // Inside the request line, or just behind it. HTTP/0.9 has no version there, and no line behind it.
+      const { urlEnd } = this;
+      if (urlEnd > 0 && urlEnd < end && this.memory[urlEnd] !== 32) return this.failed(400, 'Malformed request line');
       const seen = (this.urlEnd > 0 ? this.urlEnd : end) - this.start;
       if (line > 0 && seen > line + METHOD_ROOM) return this.failed(414, 'Request line too long');
       if (this.urlEnd === 0 || this.urlEnd === end) return NEED_MORE;
@@ -248,6 +304,10 @@ export class RequestParser {
     const { pointer } = this.current;
     const { spans, fieldCount, start } = this;
     const { line } = this.limits;
+    // llhttp takes several spaces, RTSP and ICE in place of HTTP, and nothing at all (HTTP/0.9).
+    if (memory[this.urlEnd] !== 32 || memory[this.urlEnd + 1] !== 72 || memory[this.urlAt - 2] === 32) {
+      return this.fail(400, 'Malformed request line');
+    }
     this.versionMajor = exports.llhttp_get_http_major(pointer);
     this.versionMinor = exports.llhttp_get_http_minor(pointer);
     if (this.versionMajor !== 1 || this.versionMinor > 1) return this.fail(505, 'HTTP version not supported');
@@ -258,25 +318,58 @@ export class RequestParser {
     // One string for the whole head; the parts are slices of it.
     const text = memory.latin1Slice(start, this.headEnd);
     this.url = text.slice(this.urlAt - start, this.urlEnd - start);
+    const { method, url } = this;
+    if ((method === 'CONNECT' || !ORIGIN_FORM.test(url)) && !isTarget(method, url)) {
+      return this.fail(400, 'Invalid request target');
+    }
     const headers: string[] = [];
     let hosts = 0;
+    let host = '';
+    let lengths = 0;
+    let coding = '';
+    let connection = '';
     for (let i = 0; i < fieldCount * 4; i += 4) {
       let end = spans[i + 3];
       while (end > spans[i + 2] && (memory[end - 1] === 32 || memory[end - 1] === 9)) end--;
       const nameLength = spans[i + 1] - spans[i];
-      if (nameLength === 4 && isHost(memory, spans[i])) hosts++;
       const name = text.slice(spans[i] - start, spans[i + 1] - start);
-      if (this.versionMinor === 0 && nameLength === 17 && name.toLowerCase() === 'transfer-encoding') {
-        // RFC 9112 6.1: framing that an old proxy in between may not have understood.
-        return this.fail(400, 'Transfer-Encoding in HTTP/1.0');
+      const value = text.slice(spans[i + 2] - start, end - start);
+      headers.push(name, value);
+      if (nameLength === 4) {
+        if (spellsHost(memory, spans[i])) {
+          hosts++;
+          host = value;
+        }
+      } else if (nameLength === 10) {
+        if (name.toLowerCase() === 'connection') connection = connection === '' ? value : `${connection},${value}`;
+      } else if (nameLength === 14) {
+        if (name.toLowerCase() === 'content-length') {
+          lengths++;
+          if (!/^\d+$/.test(value)) return this.fail(400, 'Invalid Content-Length');
+        }
+      } else if (nameLength === 17 && name.toLowerCase() === 'transfer-encoding') {
+        coding = coding === '' ? value || ',' : `${coding}, ${value}`;
       }
-      headers.push(name, text.slice(spans[i + 2] - start, end - start));
     }
     if (hosts !== 1 && (hosts > 1 || this.versionMinor === 1)) {
       return this.fail(400, hosts === 0 ? 'Missing Host header' : 'More than one Host header');
     }
+    if (host !== this.goodHost) {
+      if (!isHost(host)) return this.fail(400, 'Invalid Host header');
+      this.goodHost = host;
+    }
+    if (lengths > 1) return this.fail(400, 'More than one Content-Length');
+    if (coding !== '') {
+      // RFC 9112 6.1: framing that an old proxy in between may not have understood.
+      if (this.versionMinor === 0) return this.fail(400, 'Transfer-Encoding in HTTP/1.0');
+      if (lengths > 0) return this.fail(400, 'Content-Length and Transfer-Encoding');
+      const status = codingStatus(coding);
+      if (status !== 0) return this.fail(status, 'Transfer-Encoding other than chunked');
+      this.current.chunked = true;
+    }
     this.headers = headers;
-    this.keepAlive = exports.llhttp_should_keep_alive(pointer) === 1;
+    // llhttp takes Proxy-Connection for it, too, and in HTTP/1.0 "keep-alive" even beside "close" (RFC 9112, 9.3).
+    this.keepAlive = connection === '' ? this.versionMinor === 1 : keepsAlive(connection, this.versionMinor);
     this.upgrade = exports.llhttp_get_upgrade(pointer) === 1;
     this.headDone = true;
     return 0;
@@ -284,6 +377,7 @@ export class RequestParser {
 
   private trailerField(at: number, length: number): number {
     const m = this.current;
+    if (m.trailerBytes === 0 && this.trailerAt === 0) this.trailerAt = at;
     if (m.trailerValue !== '') this.finishTrailer();
     m.trailerName += this.llhttp.memory.latin1Slice(at, at + length);
     return this.countTrailer(m, length);
@@ -315,7 +409,7 @@ export class RequestParser {
 }
 
 /** Four bytes that spell host in any case. */
-function isHost(memory: Buffer, at: number): boolean {
+function spellsHost(memory: Buffer, at: number): boolean {
   return (
     (memory[at] | 32) === 104 &&
     (memory[at + 1] | 32) === 111 &&

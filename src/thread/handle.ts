@@ -13,7 +13,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FetchApp, NodeApp } from '../app/types.js';
 import { Connection, type ConnectionHost } from '../http/connection.js';
 import { Exchange, type ExchangeHost } from '../http/exchange.js';
-import { closeResponse, detach, disconnected, listened, makeRequest, makeResponse } from '../http/message.js';
+import {
+  closeResponse,
+  detach,
+  disconnected,
+  isDisconnected,
+  listened,
+  makeRequest,
+  makeResponse,
+} from '../http/message.js';
 import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
 import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
@@ -274,6 +282,11 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
 
   /** The handler of a request failed whose response is out. */
   failedLate(method: string, url: string, error: unknown): void {
+    // It only passes on that its request was cut short: clients that leave, or are too slow, are no errors.
+    if (isDisconnected(error)) {
+      this.o.log.info(`${method} ${url} was cut short`);
+      return;
+    }
     this.o.log.error(`Error after the response to ${method} ${url}`, error);
   }
 
@@ -303,7 +316,8 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
 
   /** Answers a request that is not handled, or no longer. */
   refused(conn: Connection, status: number, reason: string, extra = ''): void {
-    this.o.log.debug(`Refused a request: ${status} ${reason}`);
+    // Nothing in it is the client's.
+    this.o.log.info(`Refused a request from ${conn.socket.remoteAddress ?? 'a client'}: ${status} ${reason}`);
     if (conn.active && this.o.table.wasSent(conn.fd)) {
       this.drop(conn, null);
       return;
@@ -433,10 +447,12 @@ function timedOut(): Error {
   return new DOMException('The request is past its deadline', 'TimeoutError');
 }
 
-/** The Expect field in lower case, '' without one. */
+/** The Expect fields in lower case, '' without one. */
 function expectOf(headers: string[]): string {
+  let found = '';
   for (let i = 0; i < headers.length; i += 2) {
-    if (headers[i].length === 6 && headers[i].toLowerCase() === 'expect') return headers[i + 1].toLowerCase();
+    if (headers[i].length !== 6 || headers[i + 1] === '' || headers[i].toLowerCase() !== 'expect') continue;
+    found = found === '' ? headers[i + 1].toLowerCase() : `${found}, ${headers[i + 1].toLowerCase()}`;
   }
-  return '';
+  return found;
 }

@@ -19,8 +19,11 @@ const FORGET_MS = 1000;
 /** ms between two looks at the thread's memory. */
 const HEAP_MS = 1000;
 
-/** When the memory was looked at; this module is the thread's own. */
+/** When the memory was looked at, and when the last sweep was; this module is the thread's own. */
 let heapAt = 0;
+let sweptAt = 0;
+/** More than this between two sweeps is not the clients' time, ms. */
+const MAX_STEP_MS = 1000;
 
 /** Returns true while there is something to look after. */
 export function sweep(handler: Handler): boolean {
@@ -29,31 +32,45 @@ export function sweep(handler: Handler): boolean {
     heapAt = now;
     reportHeap(handler);
   }
+  const step = Math.min(MAX_STEP_MS, (now - sweptAt) | 0);
+  sweptAt = now;
   // Deleting what a Map's iterator has passed or stands on is safe.
   for (const conn of handler.connections.values()) {
     if (!handler.owns(conn)) {
       if (((now - conn.touched) | 0) > FORGET_MS) handler.forget(conn);
     } else if (conn.lingering) {
       if (((now - conn.touched) | 0) > LINGER_IDLE_MS || ((now - conn.began) | 0) > LINGER_MS) handler.drop(conn, null);
-    } else if (conn.active) lookAt(handler, conn, now);
+    } else if (conn.active) lookAt(handler, conn, now, step);
   }
   return handler.connections.size > 0;
 }
 
-function lookAt(handler: Handler, conn: Connection, now: number): void {
+function lookAt(handler: Handler, conn: Connection, now: number, step: number): void {
   const { config, log, table } = handler.o;
-  const bodyMs = config.bodyTimeout * 1000;
   const quiet = (now - conn.touched) | 0;
   if (conn.waiting || conn.responded) {
     // The client's turn: it sends no body or takes no response. A body that its handler does not read on is no better.
-    if (bodyMs === 0 || quiet <= bodyMs) return;
+    const sending = conn.blocked;
+    const patience = 1000 * (sending ? config.sendTimeout : config.bodyTimeout);
+    if ((patience === 0 || quiet <= patience) && (sending || !tooSlow(conn, step, patience, config.bodyMinRate)))
+      return;
     log.info(`Client too slow in ${conn.method} ${conn.url}`);
-    if (conn.responded || conn.blocked) handler.drop(conn, disconnected(0));
+    if (conn.responded || sending) handler.drop(conn, disconnected(0));
     else handler.abandon(conn, 408);
     return;
   }
   if (hasLeft(handler, conn)) handler.drop(conn, disconnected(0));
   else if (conn.limit !== 0 && !table.wasSent(conn.fd) && ((now - conn.limit) | 0) >= 0) handler.expire(conn, now);
+}
+
+/**
+ * A body that comes at less than `rate` bytes/s on average, once it has been waited for for longer than `patience`, ms: a byte
+ * now and then makes progress, and would hold the connection for ever. One whose response has begun may be a conversation.
+ */
+function tooSlow(conn: Connection, step: number, patience: number, rate: number): boolean {
+  if (!conn.unread || conn.headSent !== '') return false;
+  conn.bodyMs += step;
+  return rate > 0 && patience > 0 && conn.bodyMs > patience && conn.bodyIn * 1000 < rate * conn.bodyMs;
 }
 
 /**

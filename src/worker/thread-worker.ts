@@ -9,6 +9,7 @@
  *
  * SyncWorker is the same with one request at a time on the main thread itself, and no keep-alive.
  */
+import { errorResponse } from '../answers.js';
 import { usableCpus } from '../config/cpus.js';
 import type { Config } from '../config/settings.js';
 import { type ArbiterToWorker, type BootMessage, type ListenerInfo, mostThreads } from '../messages.js';
@@ -48,7 +49,6 @@ const BUSY_MS = 500;
 /** ms for which a listener rests when the process is out of file descriptors. */
 const EMFILE_REST_MS = 250;
 
-const TIMED_OUT = 'HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n';
 /** While no thread is free, new connections are left to the siblings for so long, ms; then they are taken all the same. */
 const SIBLINGS_MS = 25;
 
@@ -68,6 +68,7 @@ export class ThreadWorker extends Worker {
   private readonly pool: ThreadPool;
   private readonly supervisor: Supervisor | null;
   private readonly lingerer: Lingerer;
+  private readonly access: MainAccess;
   private readonly waiting: WaitQueue;
   private readonly guard: Guard;
   /** No thread was free at the last look. */
@@ -149,6 +150,7 @@ export class ThreadWorker extends Worker {
     const lingerer = new Lingerer(table, (conn) => this.forget(conn));
     this.lingerer = lingerer;
     const access = new MainAccess(config, table, this.routes);
+    this.access = access;
     const common = { shared, table, conns, config, pool, lingerer, access, log };
     this.waiting = new WaitQueue({
       ...common,
@@ -386,7 +388,13 @@ export class ThreadWorker extends Worker {
       this.enqueueReq(conn);
       return false;
     }
-    if (late && (facts & HAS_HEAD) !== 0 && (facts & SERVED_ONE) === 0) native.sendString(fd, TIMED_OUT, 0);
+    if (late && (facts & HAS_HEAD) !== 0 && (facts & SERVED_ONE) === 0) {
+      // It may be sending still: to close at once would be a reset, which takes the answer with it.
+      const answer = errorResponse(408);
+      this.access.write(fd, '', 408, answer, { thread: '', durationMs: -1, queueMs: -1 });
+      this.lingerer.end(conn, answer);
+      return true;
+    }
     this.conns.delete(fd);
     table.close(fd);
     return true;

@@ -80,6 +80,8 @@ describe('defaults', () => {
       keepalive: 2,
       headerTimeout: 10,
       bodyTimeout: 30,
+      bodyMinRate: 240,
+      sendTimeout: 30,
       limitRequestLine: 4094,
       limitRequestFields: 100,
       limitRequestFieldSize: 8190,
