@@ -5,7 +5,15 @@
  * or another thread's; poll() fills the own ring from the kernel with one epoll_wait. One at a time: what is not taken
  * stays where every thread can see it.
  */
-import { EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLRDHUP, native } from '../native/binding.js';
+import {
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLL_CTL_MOD,
+  EPOLLET,
+  EPOLLIN,
+  EPOLLRDHUP,
+  native,
+} from '../native/binding.js';
 import type { Shared } from './memory.js';
 import { ReadyRing } from './ready-ring.js';
 import { type ConnTable, OWNER_QUEUED } from './tconn.js';
@@ -38,6 +46,11 @@ export class Driver {
   /** Puts the connection into the selector, where it stays until its fd is closed. The caller owns it. */
   register(fd: number, generation: number): number {
     return native.epollCtl(this.epfd, EPOLL_CTL_ADD, fd, EVENTS, generation);
+  }
+
+  /** Takes it out again: the caller owns the connection and waits for it in a way of its own. */
+  unregister(fd: number): number {
+    return native.epollCtl(this.epfd, EPOLL_CTL_DEL, fd, 0, 0);
   }
 
   /** Has the kernel report the connection again if it is readable: for events that a dead thread took away. */
