@@ -78,7 +78,7 @@ export class Adoption {
     if (kind === HTTP && (this.server === null || this.server === server)) {
       this.server = server as Server;
       this.port = port;
-      if (!quiet) log.info(`The program's own listener (${text}) is adopted: it serves at ${address} instead`);
+      if (!quiet) log.info(`The app listens itself (${text}): ignored, tunicorn listens at ${address}`);
       this.late?.(this.server);
     } else if (!sibling) {
       this.foreign.push(`${kind} (${text})`);
