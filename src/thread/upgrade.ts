@@ -19,6 +19,8 @@ import { IN_HAND, REGISTERED, UPGRADED } from '../shared/tconn.js';
 import type { Handler } from './handle.js';
 import { isRetiring } from './retire.js';
 
+/** What of --graceful-timeout is left for closing connections that would not end by themselves, ms. */
+const REST_MS = 1000;
 const EMPTY = Buffer.alloc(0);
 
 /** The event by which the app wants the request whose head was just read, '' = none. `complete`: its body too. */
@@ -93,15 +95,15 @@ export function handOver(handler: Handler, conn: Connection, event: HookEvent): 
 }
 
 /**
- * Called now and then: upgraded connections of a thread that is being replaced, or of a worker that stops, stay for nine tenths
- * of --graceful-timeout and are closed then, in peace.
+ * Called now and then: upgraded connections of a thread that is being replaced, or of a worker that stops, are closed in peace
+ * when --graceful-timeout is all but over.
  */
 export function partUpgraded(handler: Handler, now: number): void {
   const { config, shared } = handler.o;
   if (handler.upgraded.size === 0) return;
   if (!isRetiring(handler) && shared.control[C.DRAINING] === 0) return;
   if (handler.leavingAt === 0) handler.leavingAt = now || 1;
-  if (((now - handler.leavingAt) | 0) >= config.gracefulTimeout * 900) closeUpgraded(handler);
+  if (((now - handler.leavingAt) | 0) >= config.gracefulTimeout * 1000 - REST_MS) closeUpgraded(handler);
 }
 
 /** Closes them; their 'close' events follow. */
