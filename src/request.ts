@@ -19,6 +19,8 @@ export interface RequestControl {
 export interface ControlSource {
   /** Null when the request is over. */
   controlOf(request: object): RequestControl | null;
+  /** The request's handler failed, which only the promise of an http.Server's listener told. */
+  failed?(request: object, error: unknown): void;
 }
 
 function controlOf(request: object): RequestControl | null {

@@ -3,21 +3,24 @@
  * and none is a dependency.
  *
  * The order matters. Functions come first: an Express app is a function with a `handle`, and a bare function is
- * always `(req, res)`. Then Fastify (`routing` and `ready`), Koa (`callback` and `middleware`), and last whatever has
+ * always `(req, res)`. An http.Server stands for its listeners. Then Fastify (`routing` and `ready`), Koa (`callback` and `middleware`), and last whatever has
  * `fetch`: Hono, a Worker-style object, a module.
  */
+import { Server } from 'node:http';
 import { fetchApp } from './fetch-handler.js';
 import { type NodeListener, nodeApp } from './node-handler.js';
+import { serverApp, serverHooks } from './server-app.js';
 import type { App } from './types.js';
 
 /** For error messages: what tunicorn takes. */
 export const KINDS =
-  'a (req, res) function, an Express app, a Fastify instance, a Koa app, or an object with fetch(Request)';
+  'a (req, res) function, an Express app, a Fastify instance, a Koa app, an http.Server, or an object with fetch(Request)';
 
 interface FastifyLike {
   ready(): PromiseLike<unknown>;
   routing: NodeListener;
   close?(): unknown;
+  server?: unknown;
 }
 interface KoaLike {
   callback(): NodeListener;
@@ -26,7 +29,7 @@ interface FetchLike {
   fetch(request: Request): unknown;
 }
 
-type Kind = 'function' | 'fastify' | 'koa' | 'fetch';
+type Kind = 'function' | 'server' | 'fastify' | 'koa' | 'fetch';
 
 /** True where classify would make an App of value. Does not call into it. */
 export function isHandler(value: unknown): boolean {
@@ -38,12 +41,17 @@ export async function classify(value: unknown, source: string): Promise<App | nu
   switch (kindOf(value)) {
     case 'function':
       return nodeApp(value as NodeListener, source);
+    case 'server':
+      return serverApp(value as Server, source);
     case 'fastify': {
       const fastify = value as FastifyLike;
       // Plugins load here; ready() resolves to the instance, which is itself thenable, hence no value is kept.
       await fastify.ready();
       const close = fastify.close === undefined ? undefined : () => fastify.close?.();
-      return nodeApp((req, res) => fastify.routing(req, res), source, close);
+      const app = nodeApp((req, res) => fastify.routing(req, res), source, close);
+      // Plugins for WebSocket listen there.
+      if (fastify.server instanceof Server) app.hooks = serverHooks(fastify.server);
+      return app;
     }
     case 'koa':
       return nodeApp((value as KoaLike).callback(), source);
@@ -59,6 +67,7 @@ export async function classify(value: unknown, source: string): Promise<App | nu
 function kindOf(value: unknown): Kind | null {
   if (typeof value === 'function') return isClass(value) ? null : 'function';
   if (typeof value !== 'object' || value === null) return null;
+  if (value instanceof Server) return 'server';
   const object = value as Record<string, unknown>;
   if (typeof object.routing === 'function' && typeof object.ready === 'function') return 'fastify';
   if (typeof object.callback === 'function' && Array.isArray(object.middleware)) return 'koa';

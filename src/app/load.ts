@@ -5,6 +5,9 @@
  * directory (threads cannot chdir; cwd is an argument) or any state between calls. Each step has its own error
  * code and says the absolute path and the exports found: APP_NOT_FOUND, APP_IMPORT (the user's code threw; it is
  * the cause, with its stack), APP_EXPORT (no such export), APP_NOT_HANDLER. All carry gunicorn's exit status 4.
+ *
+ * A program may listen itself instead (adopt.ts). Its listener goes before its exports, unless the spec names one; without
+ * a handler among the exports it is waited for, and APP_LISTEN says that the wait was in vain, APP_TLS that it is not for HTTP.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
@@ -12,9 +15,11 @@ import { createRequire } from 'node:module';
 import { join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { APP_LOAD_ERROR, TunicornError } from '../errors.js';
+import type { Adoption } from './adopt.js';
 import { classify, describe, isHandler, KINDS } from './classify.js';
+import { serverApp, upgradeHooks } from './server-app.js';
 import { type AppSpec, parseSpec } from './spec.js';
-import type { App } from './types.js';
+import type { App, UpgradeListener } from './types.js';
 
 const EXTENSIONS = ['.js', '.mjs', '.cjs', '.ts', '.mts', '.cts'];
 /** Looked for in this order where the spec names no export. */
@@ -22,10 +27,66 @@ const USUAL_NAMES = ['app', 'handler'];
 
 type Bag = Record<string, unknown>;
 
+export interface LoadOptions {
+  cwd: string;
+  /** Programs that listen themselves are adopted: installed by the caller. Default: they are not. */
+  adoption?: Adoption;
+  /** For how long such a program may take to listen, ms. Default 30,000. */
+  listenMs?: number;
+}
+
 /** Loads the app that spec names, relative to cwd. Throws a TunicornError with exit code APP_LOAD_ERROR. */
-export async function loadApp(spec: string, options: { cwd: string }): Promise<App> {
-  const { file, parsed } = locate(spec, options.cwd);
+export async function loadApp(spec: string, options: LoadOptions): Promise<App> {
+  const { adoption, cwd } = options;
+  const { file, parsed } = locate(spec, cwd);
   const module = await importModule(file);
+  const source = relative(cwd, file) || file;
+  if (adoption === undefined) return exported(module, parsed, file, source);
+  if (parsed.path.length === 0) {
+    if (!hasHandler(module)) await awaitListener(adoption, file, options.listenMs ?? 30_000);
+    if (adoption.server !== null) return serverApp(adoption.server, `${source}:listen()`);
+  }
+  let app: App;
+  try {
+    app = await exported(module, parsed, file, source);
+  } catch (err) {
+    // What the spec names has listened: `server.js:start()`.
+    if (adoption.server !== null && NO_HANDLER.test((err as TunicornError).code))
+      return serverApp(adoption.server, `${source}:listen()`);
+    throw adoption.foreign.length === 0 ? err : tlsError(adoption, file);
+  }
+  // It listens late, when its database answers, say: then its server has all that the export has, and 'upgrade'.
+  adoption.late = (server) => {
+    if (app.kind === 'node' && parsed.path.length === 0) Object.assign(app, serverApp(server, app.source));
+  };
+  return app;
+}
+
+const NO_HANDLER = /^ERR_TUNICORN_APP_(NOT_HANDLER|EXPORT)$/;
+
+/** Waits until the program listens, as far as that can still happen. */
+async function awaitListener(adoption: Adoption, file: string, ms: number): Promise<void> {
+  const waited = await adoption.wait(ms);
+  if (waited === 'listening') return;
+  if (adoption.foreign.length > 0) throw tlsError(adoption, file);
+  if (waited === 'idle') return;
+  throw loadError(
+    'LISTEN',
+    `${file} exports no handler, and no http.Server of it has called listen() within ${ms / 1000} s (--timeout). ` +
+      `Accepted as exports: ${KINDS}.`,
+  );
+}
+
+function tlsError({ foreign }: Adoption, file: string): TunicornError {
+  return loadError(
+    'TLS',
+    `${file} exports no handler and listens with ${foreign.join(', ')}, which tunicorn cannot serve: it speaks plain ` +
+      'HTTP/1.1. Have a proxy in front of it end TLS, and give the handler to an http.Server of node:http.',
+  );
+}
+
+/** The app among a module's exports. */
+async function exported(module: Bag, parsed: AppSpec, file: string, source: string): Promise<App> {
   const found = pickExport(module, parsed, file);
   let value = found.value;
   if (parsed.args !== null) {
@@ -49,8 +110,12 @@ export async function loadApp(spec: string, options: { cwd: string }): Promise<A
   }
   const name = parsed.args === null ? found.name : `${found.name}()`;
   try {
-    const app = await classify(value, `${relative(options.cwd, file) || file}:${name}`);
-    if (app !== null) return app;
+    const app = await classify(value, `${source}:${name}`);
+    if (app !== null) {
+      const upgrade = upgradeOf(value, module);
+      if (upgrade !== null) app.hooks ??= upgradeHooks(upgrade);
+      return app;
+    }
   } catch (err) {
     throw loadError('IMPORT', `${name} in ${file} failed to start: ${summary(err)}`, err);
   }
@@ -129,6 +194,16 @@ function syntaxErrorPlace(file: string): string {
   return place === undefined ? '' : ` (${place})`;
 }
 
+/** A function `upgrade` of the handler's own, or among the exports. */
+function upgradeOf(value: unknown, module: Bag): UpgradeListener | null {
+  const owners = [value, ...layers(module).filter((bag) => bag === module || isPlainObject(bag))];
+  for (const owner of owners) {
+    if (!isObject(owner) || !Object.hasOwn(owner, 'upgrade')) continue;
+    if (typeof owner.upgrade === 'function') return owner.upgrade as UpgradeListener;
+  }
+  return null;
+}
+
 interface Found {
   name: string;
   value: unknown;
@@ -164,7 +239,13 @@ function pickNamed(module: Bag, path: string[], file: string): Found {
   throw loadError('EXPORT', `${file} has no export ${name}. ${listExports(module)}`);
 }
 
-function pickUsual(module: Bag, file: string): Found {
+/** Something among the exports is a handler, or a promise that may be for one. */
+function hasHandler(module: Bag): boolean {
+  const usual = USUAL_NAMES.flatMap((name) => layers(module).map((layer) => layer[name]));
+  return findUsual(module) !== null || [module.default, ...usual].some(isThenable);
+}
+
+function findUsual(module: Bag): Found | null {
   const places = layers(module);
   const defaults = places.slice(1);
   // default, and the default inside it where the outer one is only a wrapper.
@@ -176,6 +257,13 @@ function pickUsual(module: Bag, file: string): Found {
     }
   }
   if (typeof module.fetch === 'function') return { name: 'fetch', value: module, owner: undefined };
+  return null;
+}
+
+function pickUsual(module: Bag, file: string): Found {
+  const places = layers(module);
+  const found = findUsual(module);
+  if (found !== null) return found;
   // Nothing is a handler: take what was most likely meant, so that the error can say what it is.
   const names = new Set(['default', ...USUAL_NAMES]);
   for (const layer of places) {
@@ -217,6 +305,10 @@ function summary(err: unknown): string {
   return err instanceof Error ? `${err.name}: ${err.message}` : `threw ${describe(err)}`;
 }
 
-function loadError(what: 'NOT_FOUND' | 'IMPORT' | 'EXPORT' | 'NOT_HANDLER', message: string, cause?: unknown) {
+function loadError(
+  what: 'NOT_FOUND' | 'IMPORT' | 'EXPORT' | 'NOT_HANDLER' | 'LISTEN' | 'TLS',
+  message: string,
+  cause?: unknown,
+) {
   return new TunicornError(`ERR_TUNICORN_APP_${what}`, message, { exitCode: APP_LOAD_ERROR, cause });
 }

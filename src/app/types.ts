@@ -1,11 +1,28 @@
 /** What an app spec resolves to, and what a fetch handler is given. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { RequestControl } from '../request.js';
+
+/** Requests that ask for something else than a response: http.Server's events for them. */
+export type HookEvent = 'upgrade' | 'connect' | 'checkContinue' | 'checkExpectation';
+
+export type UpgradeListener = (req: IncomingMessage, socket: Duplex, head: Buffer) => unknown;
+
+/** What an app has beside its handler: the listeners of its http.Server, or an exported upgrade(). */
+export interface Hooks {
+  /** req.socket.server. */
+  server?: Server;
+  /** Somebody listens. */
+  hears(event: HookEvent): boolean;
+  /** Calls the listeners: (req, socket, head) of upgrade and connect, (req, res) of the others. A promise that rejects counts as a throw. */
+  call(event: HookEvent, ...args: unknown[]): unknown;
+}
 
 export interface NodeApp {
   kind: 'node';
   /** Node's listener; a returned promise that rejects counts as a throw. */
   handle(req: IncomingMessage, res: ServerResponse): unknown;
+  hooks?: Hooks;
   /** Called once when the thread ends in peace (Fastify's close, for example). */
   close?(): unknown;
   /** Where it came from, for logs: `app.js:default`. */
@@ -16,6 +33,7 @@ export interface FetchApp {
   kind: 'fetch';
   /** Answers one request; must settle the exchange (send, or writeHead...end, or destroy) and never throw. */
   dispatch(exchange: FetchExchange): void;
+  hooks?: Hooks;
   close?(): unknown;
   source: string;
 }

@@ -8,7 +8,8 @@
  * `early`. What handlers listen to ('finish', 'close', 'aborted') runs after the handler or in a tick of its own,
  * never in the middle of their calls, as in Node.
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { errorResponse } from '../answers.js';
 import { EAGAIN, native } from '../native/binding.js';
 import type { ControlSource, RequestControl } from '../request.js';
@@ -48,6 +49,11 @@ export interface ConnectionHost {
   isOpen(conn: Connection): boolean;
   /** Runs write callbacks after the handler that is on the stack, or in a tick. */
   later(conn: Connection, callbacks: WriteCallback[]): void;
+  /** The handler of the request in hand failed, or of one that is over. */
+  failed(conn: Connection, error: unknown): void;
+  failedLate(method: string, url: string, error: unknown): void;
+  /** The http.Server of a program that listens itself. */
+  readonly server: Server | undefined;
   /** A request refused while its body was read. */
   refused(conn: Connection, status: number, reason: string): void;
 }
@@ -112,6 +118,9 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   startedAt = 0;
   cpuAt = -1;
   idleAt = -1;
+  /** The socket of a connection that has left HTTP (upgrade.ts), and what to do if its listener's promise rejects. */
+  upgraded: Socket | null = null;
+  upgradeFailed: ((error: unknown) => void) | null = null;
   /** The client has sent requests before it had the response to an earlier one. */
   pipelines = false;
   /** Bytes of the current body as they came, framing counted in, and for how long they were waited for, ms (sweep.ts). */
@@ -367,6 +376,7 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     this.setWatch(false, false);
     this.body?.stop();
     this.early = null;
+    this.upgraded?.destroy();
     const { socketObject } = this;
     const socket = socketObject !== null && !socketObject.destroyed ? socketObject : null;
     // The order in which Node tells it: a response that was handed over finishes first.
@@ -381,6 +391,12 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     return this.active && (request === this.req || request === this.exchange) ? this : null;
   }
 
+  failed(request: object, error: unknown): void {
+    if (this.upgradeFailed !== null) this.upgradeFailed(error);
+    else if (this.active && request === this.req) this.host.failed(this, error);
+    else this.host.failedLate((request as IncomingMessage).method ?? '', (request as IncomingMessage).url ?? '', error);
+  }
+
   expireIn(ms: number): void {
     this.host.expireIn(this, ms);
   }
@@ -391,6 +407,10 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   }
 
   // --- Wire: what the socket asks ---
+
+  get server(): Server | undefined {
+    return this.host.server;
+  }
 
   beforeSend(): boolean {
     // Bytes that a handler writes after its request would land in the middle of something else.

@@ -3,6 +3,7 @@
  * nothing here. socket.ts adds the writing side. Addresses are asked for at the first look, and only while the fd is
  * known to be this connection's: its number may be another one's later.
  */
+import type { Server } from 'node:http';
 import { Duplex } from 'node:stream';
 import { native, type SocketAddress } from '../native/binding.js';
 
@@ -11,6 +12,8 @@ export interface Wire {
   readonly fd: number;
   /** The fd still is this connection's. */
   readonly open: boolean;
+  /** The http.Server of a program that listens itself. */
+  readonly server: Server | undefined;
   /** A byte of the response leaves now. False: there is no request that bytes could belong to. */
   beforeSend(): boolean;
   /** 1: what is sent now may wait in the outbox until the thread has made a few more responses; otherwise 0. */
@@ -59,6 +62,11 @@ export abstract class SocketFace extends Duplex {
   }
 
   // --- what net.Socket has ---
+
+  /** As Node's sockets of a server. */
+  get server(): Server | undefined {
+    return this.wire.server;
+  }
 
   private localName(): SocketAddress | null {
     if (!this.local && this.wire.open) {

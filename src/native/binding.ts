@@ -31,6 +31,7 @@ interface Addon {
   setV6Only(fd: number): number;
   accept(fd: number): number;
   close(fd: number): number;
+  dup(fd: number): number;
   closeEntry(
     fd: number,
     words: Int32Array,

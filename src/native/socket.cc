@@ -1,5 +1,6 @@
 // Sockets: creation and naming for the arbiter, accept4, recv and send for workers and their threads.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -128,6 +129,14 @@ napi_value Close(napi_env env, napi_callback_info info) {
   DropHead(fd);
   DropHeld(fd);
   return Check(env, close(fd));
+}
+
+// dup(fd) -> another descriptor of the same socket, close-on-exec | -errno
+napi_value Dup(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  return Check(env, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
 // closeEntry(fd, words, index, bit, free, counts, counter) -> words[index] as it was, unsigned | -errno
@@ -415,6 +424,7 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "setV6Only", SetOption<IPPROTO_IPV6, IPV6_V6ONLY, 1>);
   ExportFunction(env, exports, "accept", Accept);
   ExportFunction(env, exports, "close", Close);
+  ExportFunction(env, exports, "dup", Dup);
   ExportFunction(env, exports, "closeEntry", CloseEntry);
   ExportFunction(env, exports, "shutdown", Shutdown);
   ExportFunction(env, exports, "recv", Recv);

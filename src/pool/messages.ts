@@ -13,6 +13,8 @@ export interface ThreadTask {
   concurrency: number;
   /** False: every response closes its connection (sync, as in gunicorn). */
   keepAlive: boolean;
+  /** Where the worker listens: `http://127.0.0.1:8000`, `unix:/run/app.sock`; '' = not known. */
+  address: string;
   port: MessagePort;
 }
 

@@ -25,6 +25,8 @@ export interface RosterOptions {
   concurrency: number;
   keepAlive: boolean;
   log?: Logger;
+  /** Where the worker listens, as in its logs. Default: nobody needs to know. */
+  address?: string;
   onDone(notice: Notice): void;
   /** A thread died, on the way out if `retiring`; otherwise it is replaced when this returns. */
   onLost(slot: number, error: unknown, retiring: boolean): void;
@@ -39,7 +41,7 @@ const SLOW_START_MS = 2000;
 /** How long the host may take to end all threads, ms. */
 const DESTROY_MS = 1000;
 /** The words of a slot that has no thread. Counts that only grow stay. */
-const CLEARED = [T.INFLIGHT, T.BUSY, T.STATE, T.HOLD, T.HEAVY, T.LATE, T.HEAP, T.RETIRING, T.FULL];
+const CLEARED = [T.INFLIGHT, T.BUSY, T.STATE, T.HOLD, T.HEAVY, T.LATE, T.HEAP, T.RETIRING, T.FULL, T.UPGRADED];
 
 export class Roster {
   config: Config;
@@ -114,14 +116,14 @@ export class Roster {
   }
 
   private launch(slot: number): ThreadHandle {
-    const { host, shared, concurrency } = this.o;
+    const { host, shared, concurrency, address = '' } = this.o;
     const { config } = this;
     const keepAlive = this.o.keepAlive && config.keepalive > 0;
     // A thread takes over the scheduling class of who starts it: light requests first, while the app is loaded.
     native.setPolicy(0, SCHED_BATCH);
     const thread = new ThreadHandle({
       host,
-      task: { slot, shared: shared.memory, config, concurrency, keepAlive },
+      task: { slot, shared: shared.memory, config, concurrency, keepAlive, address },
       age: this.age++,
       reloads: this.reloads,
       servedBefore: this.word(slot, T.SERVED),
@@ -183,7 +185,8 @@ export class Roster {
   /** Retires threads that are too many: `first` if it runs, then those with least in hand. A spare one is not too many. */
   private trim(first?: ThreadHandle): void {
     let surplus = this.count - this.wanted - (this.replacing && first === undefined ? 1 : 0);
-    const inHand = (t: ThreadHandle) => (t === first ? -1 : this.word(t.slot, T.INFLIGHT) + this.word(t.slot, T.BUSY));
+    const inHand = (t: ThreadHandle) =>
+      t === first ? -1 : this.word(t.slot, T.INFLIGHT) + this.word(t.slot, T.BUSY) + this.word(t.slot, T.UPGRADED);
     const running = this.running.sort((a, b) => inHand(a) - inHand(b));
     for (const thread of running.slice(0, Math.max(0, running.length - 1))) {
       if (surplus-- <= 0) return;

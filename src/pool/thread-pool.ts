@@ -41,6 +41,8 @@ export interface ThreadPoolOptions {
   keepAlive: boolean;
   /** Where replacements are told of. Default: nowhere. */
   log?: Logger;
+  /** Where the worker listens, as in its logs. */
+  address?: string;
   /** A thread died: its connections have to be seen to. It is replaced when this returns, unless it was `retiring`. */
   onLost(slot: number, error: unknown, retiring: boolean): void;
 }
@@ -174,6 +176,11 @@ export class ThreadPool {
   /** Requests in hand on all threads. */
   get inflight(): number {
     return this.sum(T.INFLIGHT);
+  }
+
+  /** Connections that have left HTTP and stay with their threads. */
+  get upgraded(): number {
+    return this.sum(T.UPGRADED);
   }
 
   /** Requests finished since the start, modulo 2^32. */

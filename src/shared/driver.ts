@@ -48,7 +48,7 @@ export class Driver {
     return native.epollCtl(this.epfd, EPOLL_CTL_ADD, fd, EVENTS, generation);
   }
 
-  /** The caller owns it. */
+  /** Takes it out again: the caller owns the connection and waits for it in a way of its own. */
   unregister(fd: number): number {
     return native.epollCtl(this.epfd, EPOLL_CTL_DEL, fd, 0, 0);
   }

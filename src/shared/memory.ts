@@ -28,6 +28,8 @@ export const C = {
   LANES: 7,
   /** 1 while this worker should be sent requests (booted, not draining, not overloaded). Written by main. */
   READY: 8,
+  /** 1: a thread has told in the log that the app listens itself; the others need not. Compare-and-swap only. */
+  ADOPTION_TOLD: 9,
 } as const;
 const CONTROL_WORDS = 16;
 
@@ -71,6 +73,8 @@ export const T = {
   RETIRING: 18,
   /** 1: its heap has reached its limit; main ends the thread. Written by the addon (native.heapGuard). */
   FULL: 19,
+  /** Connections that have left HTTP (WebSocket): they stay with the thread. */
+  UPGRADED: 20,
 } as const;
 const THREAD_WORDS = 32;
 

@@ -65,6 +65,8 @@ export const IN_HAND = 8;
 export const WHOLE = 16;
 /** Its owner has read bytes of the next request already, which nobody else knows. */
 export const READ_AHEAD = 32;
+/** It has left HTTP: its thread keeps it until it is closed, and nobody else can do anything with it. */
+export const UPGRADED = 64;
 /** Bits above: index of the listener it came from. */
 const LISTENER_SHIFT = 8;
 

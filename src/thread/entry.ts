@@ -12,6 +12,7 @@
  * src/README.md has the reasons; worker/supervisor.ts decides how many threads may be active.
  */
 import { isMainThread, type MessagePort, threadId } from 'node:worker_threads';
+import { Adoption } from '../app/adopt.js';
 import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
 import type { App } from '../app/types.js';
@@ -29,6 +30,7 @@ import { ConnTable } from '../shared/tconn.js';
 import { Handler } from './handle.js';
 import { handBack, holdsNothing, isRetiring } from './retire.js';
 import { sweep } from './sweep.js';
+import { closeUpgraded } from './upgrade.js';
 
 /** Requests in a turn before the event loop gets its own. */
 const TURN = 128;
@@ -199,8 +201,8 @@ class PoolThread {
   }
 
   /**
-   * Requests of this thread await something: one that has none in hand shall watch, so that they do not share a fate
-   * without need. False if all have some, or another thread watches.
+   * Requests of this thread await something, or it has more upgraded connections than another: one that has none in hand shall
+   * watch, so that they do not share a fate without need. False if there is no better one, or another thread watches.
    */
   private passWatch(): boolean {
     const leader = Atomics.load(this.control, C.LEADER);
@@ -213,16 +215,26 @@ class PoolThread {
     if (Atomics.load(this.control, C.LEADER) === this.slot) this.handWatch(false);
   }
 
-  /** Wakes a thread at rest to watch in this one's place; idle: only one that has no request in hand. False if there is none. */
+  /**
+   * Wakes a thread at rest to watch in this one's place, the one with the fewest upgraded connections: who watches gets the next.
+   * idle: only one that has no request in hand, and where this one has none either, fewer of them. False if there is none.
+   */
   private handWatch(idle: boolean): boolean {
     const { control, slot, shared } = this;
+    const { active, upgraded } = this.handler;
+    let fewest = idle && active.size === 0 ? upgraded.size : Number.POSITIVE_INFINITY;
+    let found = 0;
     for (let i = 1; i <= shared.threads; i++) {
       if (!shared.isFree(i) || (idle && control[shared.threadWord(i, T.INFLIGHT)] > 0)) continue;
-      Atomics.compareExchange(control, C.LEADER, slot, 0);
-      native.eventfdWrite(this.task.shared.threadWake[i]);
-      return true;
+      const n = control[shared.threadWord(i, T.UPGRADED)];
+      if (n >= fewest) continue;
+      fewest = n;
+      found = i;
     }
-    return false;
+    if (found === 0) return false;
+    Atomics.compareExchange(control, C.LEADER, slot, 0);
+    native.eventfdWrite(this.task.shared.threadWake[found]);
+    return true;
   }
 
   /** More threads are active than the supervisor wants, and this one does not watch. */
@@ -262,7 +274,7 @@ class PoolThread {
       if (this.stopping) this.checkStopped();
       return this.park();
     }
-    if (this.handler.active.size > 0 && this.passWatch()) return this.park();
+    if (this.handler.active.size + this.handler.upgraded.size > 0 && this.passWatch()) return this.park();
     // Main does not wake a busy thread: what it handed over just before the word changed must not be missed.
     if (this.driver.submitted) native.eventfdWrite(this.wakeFd);
     for (;;) {
@@ -324,12 +336,13 @@ class PoolThread {
   /** Takes nothing new, ends when the requests in hand are over. */
   stop(): void {
     this.stopping = true;
+    if (!isRetiring(this.handler)) closeUpgraded(this.handler);
     if (!this.inTurn) this.rest();
     this.checkStopped();
   }
 
   private checkStopped(): void {
-    if (this.handler.active.size > 0 || this.againList.length > 0) return;
+    if (this.handler.active.size + this.handler.upgraded.size > 0 || this.againList.length > 0) return;
     if (isRetiring(this.handler) && !holdsNothing(this.handler)) return;
     setImmediate(() => {
       for (const id of this.polls.splice(0)) native.pollStop(id);
@@ -382,8 +395,12 @@ export default async function life(task: ThreadTask): Promise<void> {
   let app: App;
   try {
     installGlobals();
-    if (config.sendfile) installSendfile();
-    app = await loadApp(config.app, { cwd: process.cwd() });
+    const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
+    const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });
+    adoption.install();
+    // Less than a thread may take that replaces another one, so that its error is told and not its end.
+    const listenMs = config.timeout > 0 ? config.timeout * 900 : undefined;
+    app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });
     thread = new PoolThread(task, app, log);
   } catch (error) {
     const known = error instanceof TunicornError;

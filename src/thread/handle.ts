@@ -9,8 +9,8 @@
  *                                                                                            ├ keep-alive: selector
  *                                                                                            └ close
  */
-import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { FetchApp, NodeApp } from '../app/types.js';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { FetchApp, HookEvent, NodeApp } from '../app/types.js';
 import { Connection, type ConnectionHost } from '../http/connection.js';
 import { Exchange, type ExchangeHost } from '../http/exchange.js';
 import {
@@ -32,6 +32,7 @@ import { answerHealth } from './health.js';
 import { type HandlerOptions, Holder } from './holder.js';
 import { FENCED, RUN, WAIT } from './lanes.js';
 import { hasLeft } from './sweep.js';
+import { handOver, hookFor, hookForExpect } from './upgrade.js';
 
 /** Incomplete heads up to this length are parsed again whenever a byte came. */
 const SHORT_HEAD = 512;
@@ -198,12 +199,14 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     conn.begin(parser, this.clock[0]);
     conn.last = !o.keepAlive || !parser.keepAlive || control[C.DRAINING] !== 0;
     this.beginRequest(conn);
-    if (parser.upgrade && parser.method === 'CONNECT') {
+    let event = parser.upgrade ? hookFor(this, complete) : '';
+    if (event === '' && parser.upgrade && parser.method === 'CONNECT') {
       this.refused(conn, 405, 'CONNECT is not supported', 'Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n');
       return;
     }
     const expectation = parser.versionMinor === 1 ? expectOf(parser.headers) : '';
-    if (expectation !== '' && expectation !== '100-continue') {
+    if (expectation !== '' && event === '') event = hookForExpect(this, expectation);
+    if (expectation !== '' && event === '' && expectation !== '100-continue') {
       this.refused(conn, 417, 'Unknown expectation');
       return;
     }
@@ -212,13 +215,15 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       this.drop(conn, disconnected(0));
       return;
     }
-    if (expectation !== '' && !complete) this.sendContinue(conn);
+    if (expectation !== '' && event === '' && !complete) this.sendContinue(conn);
     this.latest = conn;
     conn.inHandler = true;
     this.control[this.current] = conn.fd + 1;
     this.lanes.begin(conn);
     try {
-      if (this.healthPath === '' || !answerHealth(this, conn, complete, this.healthPath)) this.callApp(conn, complete);
+      if (event === 'upgrade' || event === 'connect') handOver(this, conn, event);
+      else if (this.healthPath === '' || !answerHealth(this, conn, complete, this.healthPath))
+        this.callApp(conn, complete, event);
     } catch (error) {
       this.failed(conn, error);
     }
@@ -246,19 +251,19 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     return 0;
   }
 
-  private callApp(conn: Connection, complete: boolean): void {
+  private callApp(conn: Connection, complete: boolean, event: HookEvent | ''): void {
     const { app } = this.o;
     if (app.kind === 'fetch') this.callFetch(conn, complete, app);
-    else this.callNode(conn, complete, app);
+    else this.callNode(conn, complete, app, event);
   }
 
-  private callNode(conn: Connection, complete: boolean, app: NodeApp): void {
+  private callNode(conn: Connection, complete: boolean, app: NodeApp, event: HookEvent | ''): void {
     const req = makeRequest(conn, this.parser, complete);
     const res = makeResponse(conn, req, !conn.last, this.keepAliveMs);
     conn.feed(req);
     conn.req = req;
     conn.res = res;
-    const result = app.handle(req, res);
+    const result = event === '' ? app.handle(req, res) : app.hooks?.call(event, req, res);
     if (isPromise(result)) result.then(undefined, (error: unknown) => this.rejected(conn, res, error));
   }
 
@@ -398,10 +403,15 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     }
   }
 
+  get server(): Server | undefined {
+    return this.o.app.hooks?.server;
+  }
+
   /** The request that an error belongs to which no call threw: `inTurn`, it came out of the handler that ran last. */
   culprit(inTurn: boolean): Connection | null {
     if (inTurn && this.latest?.active) return this.latest;
-    if (this.active.size !== 1) return null;
+    // It may have come out of a WebSocket's callback, too.
+    if (this.active.size !== 1 || this.upgraded.size > 0) return null;
     const [only] = this.active;
     return only;
   }

@@ -56,6 +56,9 @@ export abstract class Holder {
   readonly connections = new Map<number, Connection>();
   /** Requests in hand. */
   readonly active = new Set<Connection>();
+  /** Connections that have left HTTP, and since when they are to be closed (upgrade.ts): clock, 0 = they stay. */
+  readonly upgraded = new Set<Connection>();
+  leavingAt = 0;
   readonly lanes: Lanes;
   /** A handler has answered before it returned: its 'close' needs no tick of its own. */
   protected inTurn = false;
@@ -123,14 +126,30 @@ export abstract class Holder {
   protected abstract clientMs(): number;
 
   protected endRequest(conn: Connection, status: number): void {
-    if (!this.active.delete(conn)) return;
+    if (!this.leaveRequest(conn)) return;
+    if (this.accessLines !== null) this.accessLines.write(conn, status);
+    this.o.ended();
+  }
+
+  /** A request is no longer in hand; its access line is the caller's. False if none was. */
+  leaveRequest(conn: Connection): boolean {
+    if (!this.active.delete(conn)) return false;
     conn.active = false;
     this.lanes.end(conn, conn.inHandler || this.inTurn, this.clock[0]);
     this.control[this.inflight]--;
     this.control[this.served]++;
     if (this.meter !== null) this.meter.measure(conn);
-    if (this.accessLines !== null) this.accessLines.write(conn, status);
-    this.o.ended();
+    return true;
+  }
+
+  /** The access line of a connection that has left HTTP. */
+  logUpgrade(conn: Connection): void {
+    this.accessLines?.write(conn, conn.status);
+  }
+
+  countUpgraded(): void {
+    const { shared, slot } = this.o;
+    Atomics.store(shared.control, shared.threadWord(slot, T.UPGRADED), this.upgraded.size);
   }
 
   markSent(conn: Connection): void {

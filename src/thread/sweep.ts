@@ -10,6 +10,7 @@ import { disconnected } from '../http/message.js';
 import { CLIENT_ENDED, CLIENT_GONE, native } from '../native/binding.js';
 import { T } from '../shared/memory.js';
 import type { Handler } from './handle.js';
+import { partUpgraded } from './upgrade.js';
 
 /** A lingering close ends when the client has been silent for so long, and at the latest after the second, ms. */
 const LINGER_IDLE_MS = 2000;
@@ -34,6 +35,7 @@ export function sweep(handler: Handler): boolean {
   }
   const step = Math.min(MAX_STEP_MS, (now - sweptAt) | 0);
   sweptAt = now;
+  partUpgraded(handler, now);
   // Deleting what a Map's iterator has passed or stands on is safe.
   for (const conn of handler.connections.values()) {
     if (!handler.owns(conn)) {

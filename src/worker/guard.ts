@@ -16,7 +16,7 @@ import type { ThreadPool } from '../pool/thread-pool.js';
 import type { Driver } from '../shared/driver.js';
 import { type Shared, T } from '../shared/memory.js';
 import type { Routes } from '../shared/routes.js';
-import { type ConnTable, IN_HAND, OWNER_IDLE, OWNER_THREAD, READ_AHEAD } from '../shared/tconn.js';
+import { type ConnTable, IN_HAND, OWNER_IDLE, OWNER_THREAD, READ_AHEAD, UPGRADED } from '../shared/tconn.js';
 import type { MainAccess } from './access.js';
 import type { Lingerer } from './lingerer.js';
 import type { TConn } from './tconn.js';
@@ -183,7 +183,7 @@ export class Guard {
       if (table.generation(fd) !== conn.generation) continue;
       if (table.inherit(fd, slot)) {
         // Between two requests, with nothing read of the next: the thread's end is none of its business.
-        if ((table.facts(fd) & (IN_HAND | READ_AHEAD)) === 0) this.o.enqueue(conn);
+        if ((table.facts(fd) & (IN_HAND | READ_AHEAD | UPGRADED)) === 0) this.o.enqueue(conn);
         else lingerer.end(conn, this.answer(slot, conn, conn === culprit ? STATUS[sentence.cause] : 503));
       } else if (table.owner(fd) === OWNER_IDLE && driver.rearm(fd, conn.generation) < 0) {
         // Not in the selector yet: the thread may have taken it out of main's ring and no further.

@@ -8,7 +8,7 @@
  *     GET /ready  200, or 503 and why: booting, draining, all threads stuck, queue full
  *     GET /       the worker's state as JSON; /status is the same
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, Server, type ServerResponse } from 'node:http';
 import type { Logger } from '../log.js';
 import type { ListenerInfo } from '../messages.js';
 import { type HealthKind, healthAnswered } from '../shared/health.js';
@@ -23,6 +23,9 @@ const HEAD_BYTES = 8192;
 const CONNECTIONS = 256;
 /** Time that close() gives the connections that are open, ms. */
 const CLOSE_MS = 250;
+
+/** Node's own: in class sync apps are loaded in this thread, where listen() is replaced then (app/adopt.ts). */
+const { listen } = Server.prototype;
 
 export interface StatusOptions {
   /** Those of role `status` are served; the file descriptors become the server's. */
@@ -60,7 +63,7 @@ export class StatusServer {
       );
       server.maxConnections = CONNECTIONS;
       server.on('error', (error) => log.error(`Error at the status address ${name}`, error));
-      this.servers.push(server.listen({ fd, backlog }));
+      this.servers.push(listen.call(server, { fd, backlog }));
     }
   }
 

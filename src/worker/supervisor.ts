@@ -131,10 +131,10 @@ export class Supervisor {
       return;
     }
     if (++this.quiet <= QUIET_TICKS) return;
-    // From here on a thread that begins a turn wakes us. Work that begins otherwise (a timer's, for a request in hand)
-    // does not, so as long as there may be such we go on looking, at long intervals.
+    // From here on a thread that begins a turn wakes us. Work that begins otherwise (a timer's, for a request in hand,
+    // or a WebSocket's) does not, so as long as there may be such we go on looking, at long intervals.
     Atomics.store(control, C.SUPERVISING, 0);
-    if (this.o.pool.inflight === 0) this.stop();
+    if (this.o.pool.inflight + this.o.pool.upgraded === 0) this.stop();
     else if (this.period < SLOWEST_TICK_MS) this.setPeriod(Math.min(SLOWEST_TICK_MS, this.period * 2));
     // A thread that began a turn in between has seen the flag and not woken us.
     if (this.anyBusy() && Atomics.compareExchange(control, C.SUPERVISING, 0, 1) === 0) this.start();

@@ -117,6 +117,7 @@ export class ThreadWorker extends Worker {
       wanted: sync ? 1 : config.threads,
       concurrency: sync ? 1 : config.threadConcurrency,
       keepAlive: !sync,
+      address: this.listeners[0]?.name,
       log: this.log,
       onLost: (slot, error, retiring) => this.guard.lost(slot, error, retiring),
     });

@@ -1,6 +1,7 @@
 /**
  * Runs one app on node:http and on tunicorn and does the same to both, to compare what clients receive and what the app
- * sees. The app is a fixture that answers /log with a list of what it saw and /clear by emptying it.
+ * sees. The app is a fixture that answers /log with a list of what it saw and /clear by emptying it: a handler, or a program
+ * that listens itself, at NODE_PORT where that is set, and writes `port N` to standard output then.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -33,10 +34,20 @@ export class Differential {
     this.server = server;
   }
 
-  static async start(app: string, args: readonly string[] = ['--threads', '1']): Promise<Differential> {
-    const child = spawn(process.execPath, [`${FIXTURES}node-http-server.mjs`, `${FIXTURES}${app}`], {
-      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-    });
+  /** listens: it is a program that listens itself. */
+  static async start(
+    app: string,
+    args: readonly string[] = ['--threads', '1'],
+    listens = false,
+  ): Promise<Differential> {
+    const child = spawn(
+      process.execPath,
+      [...(listens ? [] : [`${FIXTURES}node-http-server.mjs`]), `${FIXTURES}${app}`],
+      {
+        stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+        env: { ...process.env, NODE_PORT: '0' },
+      },
+    );
     const [line] = await once(child.stdout!.setEncoding('utf8'), 'data');
     try {
       const server = await HttpServer.start(app, args);

@@ -1,0 +1,203 @@
+/** Programs that listen themselves: their listener is adopted, their port ignored. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { ArbiterProcess } from '../support/arbiter-process.js';
+import { HttpServer } from '../support/http-server.js';
+import { until } from '../support/poll.js';
+
+const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
+const FIXTURES = fileURLToPath(new URL('../../../test/integration/fixtures/adopt/', import.meta.url));
+
+async function withServer<T>(app: string, use: (server: HttpServer) => Promise<T>, args: string[] = []): Promise<T> {
+  const server = await HttpServer.start(`test/integration/fixtures/adopt/${app}`, ['--threads', '1', ...args]);
+  try {
+    return await use(server);
+  } finally {
+    await server.stop();
+  }
+}
+
+async function get(server: HttpServer, path = '/'): Promise<string> {
+  const client = await server.connect();
+  client.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+  const { status, body } = await client.response();
+  client.destroy();
+  return status === 200 ? body : `${status}`;
+}
+
+const ADOPTED = /\[INFO\] The app listens itself \((.*?)\): ignored, tunicorn listens at (\S+)\n/g;
+
+describe('http, an http.Server that listens is adopted', () => {
+  let server: HttpServer;
+  before(async () => {
+    server = await HttpServer.start('test/integration/fixtures/adopt/http.mjs', ['--threads', '2']);
+  });
+  after(() => server?.stop());
+
+  it('it is told that it listens, at our address, after listen() has returned; its settings are taken', async () => {
+    const info = JSON.parse(await get(server, '/info'));
+    assert.deepEqual(info.events, ['ERR_SERVER_ALREADY_LISTEN', 'listening true', 'callback']);
+    assert.equal(info.listening, true);
+    assert.deepEqual(info.address, { address: '127.0.0.1', family: 'IPv4', port: server.port });
+    assert.equal(info.connections, 0);
+    assert.equal(info.requestTimeout, 1);
+    assert.ok(info.heard > 0, 'this or req.socket.server was not the server');
+  });
+
+  it('one line in the log, for all threads', () => {
+    const lines = [...server.log.matchAll(ADOPTED)];
+    assert.deepEqual(
+      lines.map((m) => [m[1], m[2]]),
+      [['port 3000 of 0.0.0.0', server.url]],
+    );
+  });
+
+  it('bodies reach it', async () => {
+    const text = await server.talk(
+      'POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello',
+    );
+    assert.match(text, /^HTTP\/1\.1 200 OK\r\n.*hello/s);
+  });
+
+  it('a listener that throws, or whose promise rejects, is answered 500, and the thread stays', async () => {
+    for (const path of ['/throw', '/reject']) {
+      const client = await server.connect();
+      client.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+      assert.equal((await client.response()).status, 500, path);
+      client.destroy();
+    }
+    await server.waitFor('later, as asked');
+    await server.stillServes('/info');
+    assert.doesNotMatch(server.log, /replaced by/);
+  });
+
+  it('Expect: its listeners decide', async () => {
+    const client = await server.connect();
+    const head = 'POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n';
+    await client.send(`${head}Expect: 100-continue\r\n\r\n`);
+    assert.equal((await client.response()).status, 100);
+    client.write('hi');
+    assert.equal((await client.response()).body, 'hi');
+    client.write('GET /x HTTP/1.1\r\nHost: x\r\nExpect: wonders\r\n\r\n');
+    const refused = await client.response();
+    assert.deepEqual([refused.status, refused.body], [417, 'not wonders']);
+    await client.send(`${head}Expect: 100-continue\r\nX-Refuse: 1\r\n\r\n`);
+    assert.equal((await client.response()).status, 413);
+    client.destroy();
+  });
+
+  it('CONNECT reaches its listener, with the bytes behind the head', async () => {
+    const client = await server.connect();
+    client.write('CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\n\r\nearly');
+    await client.when(() => client.data.toString().includes('a.example:443 early') || null, 'the answer');
+    client.write(' and late');
+    await client.when(() => client.data.toString().endsWith(' and late') || null, 'the echo');
+    client.socket.end();
+    await client.closed();
+  });
+});
+
+describe('http, adopted frameworks', () => {
+  it('Express 5, from an asynchronous start', () =>
+    withServer('express.mjs', async (server) => {
+      await server.waitFor(`express listens at ${server.port}\n`);
+      const text = await server.talk(
+        'POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 7\r\nConnection: close\r\n\r\n{"a":1}',
+      );
+      assert.match(text, /\{"got":\{"a":1\},"server":true\}$/);
+    }));
+
+  it('Koa 3', () =>
+    withServer('koa.cjs', async (server) => {
+      assert.equal(await get(server, '/x'), 'koa /x');
+    }));
+
+  it('Fastify 5: its servers for the addresses of localhost are one', () =>
+    withServer('fastify.mjs', async (server) => {
+      assert.equal(await get(server), '{"hello":"127.0.0.1"}');
+      await server.waitFor(new RegExp(`\nhttp://.*:${server.port}\n`));
+      assert.doesNotMatch(server.log, /WARNING/);
+    }));
+
+  it("Hono's node-server goes before its export, unless the spec names one", async () => {
+    await withServer('hono.mjs', async (server) => {
+      assert.equal(await get(server), 'hono node');
+      await server.waitFor(`hono listens at ${server.port}\n`);
+    });
+    await withServer('hono.mjs:default', async (server) => {
+      assert.equal(await get(server), 'hono fetch');
+    });
+  });
+});
+
+describe('http, which server is the app', () => {
+  it('the listener goes before an export, a named export before the listener', async () => {
+    await withServer('both.mjs', async (server) => assert.equal(await get(server), 'listener'));
+    await withServer('both.mjs:app', async (server) => assert.equal(await get(server), 'export'));
+    await withServer('both.mjs:server', async (server) => assert.equal(await get(server), 'exported server'));
+    await withServer('start.mjs:start("from start")', async (server) => assert.equal(await get(server), 'from start'));
+  });
+
+  it('one that listens after the app is served already takes over', () =>
+    withServer('late.mjs', async (server) => {
+      assert.equal(await get(server), 'server false');
+      assert.equal(await get(server, '/listen'), 'server false');
+      await until(async () => (await get(server)) === 'server true', { what: 'the late listener' });
+    }));
+
+  it('a second http.Server is told that it listens and is not served; a plain TCP server is left alone', () =>
+    withServer('second.mjs', async (server) => {
+      const port = Number(await get(server));
+      let text = '';
+      for await (const chunk of connect(port, '127.0.0.1').setEncoding('utf8')) text += chunk;
+      assert.equal(text, 'tcp');
+      assert.match(server.log, /\[WARNING\] an http\.Server \(port 9090\) is not served: .*program of its own/);
+      assert.equal([...server.log.matchAll(ADOPTED)].length, 1);
+    }));
+
+  it('nobody listens, or only for TLS: the errors say so', async () => {
+    for (const [app, args, expected] of [
+      [
+        'nobody.mjs',
+        ['--timeout', '1'],
+        /nobody\.mjs exports no handler, and no http\.Server of it has called listen\(\) within 0\.9 s/,
+      ],
+      [
+        'https.mjs',
+        [],
+        /https\.mjs exports no handler and listens with an https\.Server \(port 8443\), which tunicorn cannot serve/,
+      ],
+    ] as const) {
+      const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', ...args, `${FIXTURES}${app}`]);
+      assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+      assert.match(arbiter.log, expected);
+      await arbiter.cleanup();
+    }
+  });
+
+  it('server.close() ends it: 503 from then on', () =>
+    withServer('http.mjs', async (server) => {
+      assert.equal(await get(server, '/close'), 'closing');
+      assert.equal(await get(server, '/x'), '503');
+    }));
+});
+
+it("http, 'close' of the adopted server: when its thread ends in peace", async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tunicorn-'));
+  try {
+    const notes = join(folder, 'notes');
+    process.env.NOTES = notes;
+    const server = await HttpServer.start('test/integration/fixtures/adopt/http.mjs', ['--threads', '2']);
+    await server.stillServes('/info');
+    await server.stop();
+    assert.equal(readFileSync(notes, 'utf8'), 'close\nclose\n');
+  } finally {
+    delete process.env.NOTES;
+    rmSync(folder, { recursive: true });
+  }
+});
