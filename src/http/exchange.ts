@@ -186,6 +186,10 @@ export class Exchange implements OpenExchange, ControlSource {
     else queueMicrotask(fn);
   }
 
+  get inChunks(): boolean {
+    return this.chunked && this.state === STREAMING;
+  }
+
   /** Queued output has left. */
   flushed(): void {
     const fn = this.drainListener;
