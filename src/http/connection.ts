@@ -15,7 +15,7 @@ import { EAGAIN, native } from '../native/binding.js';
 import type { ControlSource, RequestControl } from '../request.js';
 import { type BodyOwner, BodyReader, MAX_TURN, readLate } from './body.js';
 import type { CostMeter } from './cost.js';
-import { disconnected, drainResponse, part, unplug } from './message.js';
+import { disconnected, drainResponse, inChunks, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
 import type { SocketFace, Wire, WriteCallback } from './socket-face.js';
@@ -64,6 +64,8 @@ export interface OpenExchange {
   gone(reason: Error): void;
   /** Queued output has left. */
   flushed(): void;
+  /** A chunked response has begun and is not over. */
+  readonly inChunks: boolean;
 }
 
 export class Connection implements Wire, BodyOwner, ControlSource, RequestControl {
@@ -159,6 +161,12 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   /** Output waits for the client. */
   get blocked(): boolean {
     return this.socketObject?.blocked ?? false;
+  }
+
+  /** Part of a chunked response has left, and what comes next is the size of a chunk. */
+  get betweenChunks(): boolean {
+    if (this.socketObject?.writableLength !== 0 || this.socketObject.writableCorked > 0) return false;
+    return this.exchange !== null ? this.exchange.inChunks : this.res !== null && inChunks(this.res);
   }
 
   /** The request's message is not read to its end. */

@@ -121,7 +121,9 @@ export class Exchange implements OpenExchange, ControlSource {
     if (this.state !== NEW) return;
     const { conn } = this;
     let head = this.head(status, statusText, headers);
-    const declared = status === 204 || (status === 304 && body === null) ? -1 : lengthOf(body);
+    // What a GET would be answered is not known where HEAD was answered without it (Hono's way).
+    const unknown = body === null && (status === 304 || this.method === 'HEAD');
+    const declared = status === 204 || unknown ? -1 : lengthOf(body);
     if (declared >= 0) head += `Content-Length: ${declared}\r\n`;
     head += this.connectionLines();
     if (conn.host.serverTiming) head = timedHead(conn, head, false);
@@ -184,6 +186,10 @@ export class Exchange implements OpenExchange, ControlSource {
   onDrain(fn: () => void): void {
     if (this.state === STREAMING && this.conn.blocked) this.drainListener = fn;
     else queueMicrotask(fn);
+  }
+
+  get inChunks(): boolean {
+    return this.chunked && this.state === STREAMING;
   }
 
   /** Queued output has left. */

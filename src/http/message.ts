@@ -28,6 +28,8 @@ interface ResponseParts {
   _finish(): void;
   _keepAliveTimeout: number;
   _last: boolean;
+  _headerSent: boolean;
+  _hasBody: boolean;
   _closed: boolean;
   destroyed: boolean;
   socket: Socket | null;
@@ -90,6 +92,12 @@ function finished(this: ResponseParts): void {
   if (conn.res !== (this as unknown as ServerResponse)) return;
   if (this._last) conn.last = true;
   conn.responseDone();
+}
+
+/** The head of a chunked response has been handed over, and not its end. */
+export function inChunks(res: ServerResponse): boolean {
+  const { _headerSent, _hasBody } = res as unknown as ResponseParts;
+  return res.chunkedEncoding && _headerSent && _hasBody && !res.finished;
 }
 
 /** After the response is out: what node:http does when it has finished one. */

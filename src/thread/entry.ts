@@ -395,6 +395,7 @@ export default async function life(task: ThreadTask): Promise<void> {
   let app: App;
   try {
     installGlobals();
+    if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
     const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });
     adoption.install();

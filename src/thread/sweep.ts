@@ -77,15 +77,19 @@ function tooSlow(conn: Connection, step: number, patience: number, rate: number)
 
 /**
  * The client has left. The end of its stream alone says nothing: it may have ended only its side (RFC 9112, 9.6). An interim
- * response, which any HTTP/1.1 client must accept, makes the kernel of one that has left answer with a reset.
+ * response, which any HTTP/1.1 client must accept, makes the kernel of one that has left answer with a reset. In the middle
+ * of a chunked response a leading zero of the next chunk's size does the same.
  */
 export function hasLeft(handler: Handler, conn: Connection): boolean {
   const { table } = handler.o;
   const { fd } = conn;
   let state = native.hangup(fd);
-  if (state === CLIENT_ENDED && !conn.peerEnded && conn.versionMinor === 1 && !table.wasSent(fd)) {
+  if (state === CLIENT_ENDED && !conn.peerEnded && conn.versionMinor === 1) {
+    const sent = table.wasSent(fd);
+    if (sent && !conn.betweenChunks) return false;
     conn.peerEnded = true;
-    native.sendString(fd, INTERIM, 0);
+    if (sent) conn.socket.write('0', 'latin1');
+    else native.sendString(fd, INTERIM, 0);
     state = native.hangup(fd);
   }
   return state === CLIENT_GONE || state < 0;
