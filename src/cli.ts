@@ -16,6 +16,8 @@ async function main(argv: readonly string[]): Promise<number> {
   // like any other error.
   const { readCommand } = await import('./config/argv.js');
   const { loadConfig } = await import('./config/load.js');
+  const { detach, isDetached } = await import('./daemon.js');
+  const detached = isDetached();
   // A reload goes by what was there at the start.
   const surroundings = { env: { ...process.env }, cwd: process.cwd() };
   try {
@@ -36,6 +38,10 @@ async function main(argv: readonly string[]): Promise<number> {
       if (problem === null) process.stderr.write('tunicorn: the configuration is good and the app loads.\n');
       else process.stderr.write(`tunicorn: error: the app does not load: ${problem}\n`);
       return problem === null ? 0 : 1;
+    }
+    if (loaded.config.daemon && !detached) {
+      await detach(loaded.config);
+      return 0;
     }
     const { serve } = await import('./serve.js');
     return await serve(loaded, read);

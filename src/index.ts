@@ -4,7 +4,7 @@
  *     import { run } from 'tunicorn';
  *     process.exitCode = await run({ app: 'app.js', workers: 2, bind: ['127.0.0.1:8000'] });
  */
-import { type ConfigInput, createConfig, type SettingsInput } from './config/config.js';
+import { type ConfigInput, createConfig, type SettingsInput, usageError } from './config/config.js';
 import type { Hook, HookKey, HookName } from './config/hooks.js';
 import { serve } from './serve.js';
 
@@ -32,11 +32,14 @@ export interface FetchHandler {
  * @param settings `app` and any settings, under the names of Config; the others have their defaults.
  * @returns the exit status: 0 after TERM, INT or QUIT; 1 if it cannot listen; 3 if a worker cannot boot; 4 if the app cannot
  *   be loaded.
- * @throws {TunicornError} ERR_TUNICORN_CONFIG on an unknown or refused setting, ERR_TUNICORN_LOG if the error log cannot be
+ * @throws {TunicornError} ERR_TUNICORN_CONFIG on an unknown or refused setting, or `daemon`, ERR_TUNICORN_LOG if the error log cannot be
  *   opened.
  */
 export async function run(settings: ConfigInput): Promise<number> {
-  return await serve({ config: createConfig(settings) });
+  const config = createConfig(settings);
+  if (config.daemon)
+    throw usageError('daemon: a process can only be started in the background by the command tunicorn');
+  return await serve({ config });
 }
 
 /** What a configuration file may hold: any settings, in gunicorn's spelling or camelCase, and hooks. */

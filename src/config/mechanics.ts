@@ -49,6 +49,25 @@ export const PROCESS_SETTINGS = [
       'Load the app once, in a process of its own, before workers start and at each reload; if it does not load, none starts and a reload changes nothing. Workers load it themselves all the same: Node processes share no loaded code, so this saves no memory.',
   }),
   setting({
+    name: 'daemon',
+    key: 'daemon',
+    flags: ['-D', '--daemon'],
+    section: MECHANICS,
+    kind: flag(),
+    default: () => false,
+    description:
+      'Go to the background: the command ends, and serves on in a session of its own, without a terminal. Set --log-file, as standard error is /dev/null then.',
+  }),
+  setting({
+    name: 'enable_stdio_inheritance',
+    key: 'enableStdioInheritance',
+    flags: ['-R', '--enable-stdio-inheritance'],
+    section: MECHANICS,
+    kind: flag(),
+    default: () => false,
+    description: 'With --daemon: keep standard output and error where they are no terminal.',
+  }),
+  setting({
     name: 'reuse_port',
     key: 'reusePort',
     flags: ['--reuse-port'],

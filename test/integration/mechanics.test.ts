@@ -1,5 +1,7 @@
 /** Settings about the processes themselves, each by its effect: names, environment, files, identity. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -7,6 +9,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   rmSync,
   statSync,
@@ -24,10 +27,12 @@ const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 
 const root = realpathSync(mkdtempSync(join(tmpdir(), 'tunicorn-mechanics-')));
 const started: ArbiterProcess[] = [];
+const daemons: number[] = [];
 let folders = 0;
 
 after(async () => {
   for (const one of started) await one.cleanup();
+  for (const pid of daemons) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
   rmSync(root, { recursive: true, force: true });
 });
 
@@ -188,6 +193,43 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     await ends(one);
     assert.equal(one.spawned.length, 0);
     await until(() => !isAlive(Number(loader![1])), { what: 'the loading process to end' });
+  });
+
+  it('daemon: the command ends, and serves on in its own session without a terminal', async () => {
+    for (const [flags, output] of [
+      [[], '/dev/null'],
+      [['-R'], 'socket:'],
+    ] as const) {
+      const dir = folder();
+      const args = ['-D', '-p', 'pid', '-b', 'unix:s.sock', '--threads', '1', '--log-file', 'log', ...flags, 'app.mjs'];
+      // No wait for the end of its output: a daemon that inherits it keeps it open.
+      const command = spawn(process.execPath, [CLI, ...args], { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] });
+      const [code] = await once(command, 'exit');
+      assert.equal(code, 0);
+      const pid = await until(() => Number(readFileSync(join(dir, 'pid'), 'utf8')), { what: 'the pid file' });
+      daemons.push(pid);
+      assert.notEqual(pid, command.pid);
+      // After the name in parentheses: state, parent, group, session, terminal.
+      const [, , , session, terminal] = readFileSync(`/proc/${pid}/stat`, 'utf8')
+        .replace(/^.*\) /, '')
+        .split(' ');
+      assert.deepEqual([Number(session), Number(terminal)], [pid, 0]);
+      assert.equal(readlinkSync(`/proc/${pid}/fd/0`), '/dev/null');
+      for (const fd of [1, 2]) assert.ok(readlinkSync(`/proc/${pid}/fd/${fd}`).startsWith(output));
+      const socket = `unix:${join(dir, 's.sock')}`;
+      const text = await until(() => fetchText(socket, 'GET / HTTP/1.0\r\n\r\n'), { what: 'an answer' });
+      assert.equal(JSON.parse(text.slice(text.indexOf('\r\n\r\n') + 4)).env.TUNICORN_DAEMON, undefined);
+      process.kill(pid, 'SIGTERM');
+      await until(() => !isAlive(pid), { what: 'its end' });
+      assert.ok(!existsSync(join(dir, 'pid')));
+      assert.match(readFileSync(join(dir, 'log'), 'utf8'), /Shutting down: Master/);
+    }
+  });
+
+  it('daemon: a wrong setting is told before the command ends', async () => {
+    const one = tunicorn(folder(), ['-D', '-w', '0', 'app.mjs']);
+    await ends(one, 2);
+    assert.match(one.log, /--workers: "0"/);
   });
 
   it("umask: the permissions of a unix socket's file; the app's own umask stays", async () => {

@@ -15,7 +15,8 @@ const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', '
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
-  cli: ['serve', 'arbiter'],
+  cli: ['serve', 'arbiter', 'daemon'],
+  daemon: [],
   index: ['serve'],
   serve: ['arbiter'],
   arbiter: ['native'],

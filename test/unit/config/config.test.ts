@@ -94,6 +94,8 @@ describe('defaults', () => {
       rawEnv: [],
       pidfile: null,
       preloadApp: false,
+      daemon: false,
+      enableStdioInheritance: false,
       reusePort: false,
       umask: 0,
       user: null,

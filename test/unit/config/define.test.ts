@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readObject } from '../../../src/config/config.js';
 import { settingList } from '../../../src/config/settings.js';
-import { type ConfigInput, defineConfig, type SettingsInput } from '../../../src/index.js';
+import { type ConfigInput, defineConfig, run, type SettingsInput } from '../../../src/index.js';
 
 describe('defineConfig', () => {
   it('returns an object, a function or a promise as it is', () => {
@@ -44,5 +44,11 @@ describe('defineConfig', () => {
         assert.deepEqual([...readObject(input, null).values.keys()], [key], spelling);
       }
     }
+  });
+});
+
+describe('run', () => {
+  it('refuses daemon: only the command can start itself again', async () => {
+    await assert.rejects(run({ app: 'a', daemon: true }), /^TunicornError: daemon: .* by the command tunicorn$/);
   });
 });

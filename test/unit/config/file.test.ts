@@ -92,6 +92,13 @@ describe('loadConfigFile', () => {
     assert.deepEqual(await loadConfigFile(join(dir, 'a.js'), {}), { workers: 3 });
   });
 
+  it('reads TypeScript where this Node can, and says so where it cannot', async () => {
+    const file = write('a.ts', 'const workers: number = 3; export default { workers };');
+    const { features } = process as { features: { typescript?: string | false } };
+    if (features.typescript) assert.deepEqual(await loadConfigFile(file, {}), { workers: 3 });
+    else await refused(loadConfigFile(file, {}), /a\.ts: Node v[\d.]+ cannot read TypeScript by itself/);
+  });
+
   for (const [name, text] of [
     ['again.mjs', (n: number) => `export default { workers: ${n} }`],
     ['again.cjs', (n: number) => `module.exports = { workers: ${n} }`],
