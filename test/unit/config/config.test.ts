@@ -86,6 +86,7 @@ describe('defaults', () => {
       accesslog: null,
       accessLogFormat: '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
       serverTiming: false,
+      sendfile: true,
     });
   });
 
@@ -142,6 +143,12 @@ describe('the command line', () => {
     assert.deepEqual(config.statusBind, [':9000', 'unix:/tmp/s', ':0']);
     assert.equal(config.healthPath, '/h/z');
     assert.equal(parse(['a', '--health-path', '/h']).healthPath, '/h');
+  });
+
+  it('--no-sendfile, and SENDFILE', () => {
+    assert.equal(parse(['app.js', '--no-sendfile']).sendfile, false);
+    assert.equal(parse(['app.js'], { SENDFILE: '0' }).sendfile, false);
+    assert.equal(parse(['app.js'], { SENDFILE: 'yes' }).sendfile, true);
   });
 
   it('--help and --version print', () => {
