@@ -10,6 +10,7 @@
  */
 import fs, { type ReadStream } from 'node:fs';
 import { OutgoingMessage, ServerResponse } from 'node:http';
+import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
 import { FilePart } from './file-part.js';
@@ -130,6 +131,8 @@ function send(stream: ReadStream, res: ServerResponse, size: number): boolean {
   const from = file.pos ?? 0;
   const length = Math.min(lengthOf(res), file.end - from + 1);
   if (!(length >= LEAST) || file.fd === null || !alone(stream) || stream.readableFlowing !== true) return false;
+  // What Node's read would refuse (a folder), or find too short, it shall: before the head has left.
+  if (native.fileSize(file.fd) < from + length) return false;
   const { socket } = (res as unknown as { [CONTROL]: Connection })[CONTROL];
   const written = res as unknown as Record<symbol, number>;
   let sent = 0;

@@ -50,6 +50,8 @@ interface Addon {
   send(fd: number, from: Uint8Array, offset: number, length: number): number;
   /** As send, of the first 64 parts in one system call. */
   sendv(fd: number, parts: readonly Uint8Array[]): number;
+  /** Bytes of a regular file; anything else is -EINVAL. */
+  fileSize(fd: number): number;
   /** From a file to a socket: bytes sent (0: the file ends there) or -errno. */
   sendfile(fd: number, file: number, offset: number, length: number): number;
   sendString(fd: number, text: string, utf8: number, hold?: number): number;

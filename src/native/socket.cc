@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -272,6 +273,16 @@ napi_value SendV(napi_env env, napi_callback_info info) {
   return Int(env, result);
 }
 
+// fileSize(fd) -> bytes of a regular file, -EINVAL for anything else | -errno
+napi_value FileSize(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  struct stat st;
+  if (fstat(fd, &st) < 0) return Errno(env);
+  return S_ISREG(st.st_mode) ? Int(env, st.st_size) : Bad(env);
+}
+
 // sendfile(fd, file, offset, length) -> n (0: the file ends there) | -errno; as send, the bytes come from a file
 napi_value SendFile(napi_env env, napi_callback_info info) {
   Args a(env, info);
@@ -435,6 +446,7 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "send", Send);
   ExportFunction(env, exports, "sendv", SendV);
   ExportFunction(env, exports, "sendfile", SendFile);
+  ExportFunction(env, exports, "fileSize", FileSize);
   ExportFunction(env, exports, "sendString", SendString);
   ExportFunction(env, exports, "sendHead", SendHead);
   ExportFunction(env, exports, "getSockName", Name<SockName>);

@@ -1,6 +1,6 @@
 /** Bytes that tell where in a body they belong: the byte at offset i is i % 251. */
 const PERIOD = 251;
-const ROUND = PERIOD * 4096;
+const ROUND = PERIOD * 4200;
 const bytes = Buffer.alloc(
   ROUND + PERIOD,
   Uint8Array.from({ length: PERIOD }, (_, i) => i),

@@ -101,6 +101,7 @@ describe('defaults', () => {
       user: null,
       group: null,
       initgroups: false,
+      sendfile: true,
     });
   });
 
@@ -157,6 +158,12 @@ describe('the command line', () => {
     assert.deepEqual(config.statusBind, [':9000', 'unix:/tmp/s', ':0']);
     assert.equal(config.healthPath, '/h/z');
     assert.equal(parse(['a', '--health-path', '/h']).healthPath, '/h');
+  });
+
+  it('--no-sendfile, and SENDFILE', () => {
+    assert.equal(parse(['app.js', '--no-sendfile']).sendfile, false);
+    assert.equal(parse(['app.js'], { SENDFILE: '0' }).sendfile, false);
+    assert.equal(parse(['app.js'], { SENDFILE: 'yes' }).sendfile, true);
   });
 
   it('--help and --version print', () => {

@@ -1,6 +1,6 @@
 /** Socket calls: what they return when all is well and when it is not, on the main thread and in a worker thread. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EAGAIN, EINVAL, ENOENT, native } from '../../../src/native/binding.js';
@@ -40,6 +40,9 @@ runInBoth('socket calls', import.meta.url, {
       () => native.recv(CLOSED, buffer, 0, 8),
       () => native.peek(CLOSED),
       () => native.send(CLOSED, buffer, 0, 8),
+      () => native.sendv(CLOSED, [buffer]),
+      () => native.sendfile(CLOSED, 0, 0, 1),
+      () => native.fileSize(CLOSED),
       () => native.sendString(CLOSED, 'x', 0),
       () => native.sendHead(CLOSED, 'x', buffer, 0, 8),
       () => native.getSockName(CLOSED),
@@ -51,6 +54,49 @@ runInBoth('socket calls', import.meta.url, {
       () => native.pollStart(CLOSED, () => false, 1, 0),
     ];
     for (const call of calls) isError(call(), 'EBADF');
+  },
+
+  'sendv: parts in order, what fits, nothing else than bytes'() {
+    const [a, b] = unixPair();
+    assert.equal(native.sendv(a, [bytes('one'), bytes(''), bytes(' two'), Buffer.from('x three').subarray(1)]), 13);
+    const into = new Uint8Array(64);
+    assert.equal(native.recv(b, into, 0, 64), 13);
+    assert.equal(Buffer.from(into).toString('latin1', 0, 13), 'one two three');
+    // At most 64 parts in one call.
+    assert.equal(native.sendv(a, Array(100).fill(bytes('ab'))), 128);
+    const wrong: unknown[] = [[], {}, null, ['text'], [bytes('a'), new Uint16Array(2)], new Array(3), bytes('ab')];
+    for (const parts of wrong) assert.equal(native.sendv(a, parts as Uint8Array[]), EINVAL);
+    let n = 0;
+    const big = [new Uint8Array(1 << 20), new Uint8Array(1 << 20)];
+    while (n >= 0) n = native.sendv(a, big);
+    assert.equal(n, EAGAIN);
+    native.close(b);
+    isError(native.sendv(a, big), 'EPIPE');
+    native.close(a);
+  },
+
+  'sendfile: a range, the end of the file, what is no file'() {
+    withFolder((folder) => {
+      const [a, b] = unixPair();
+      writeFileSync(join(folder, 'f'), '0123456789');
+      const file = openSync(join(folder, 'f'), 'r');
+      assert.equal(native.fileSize(file), 10);
+      assert.equal(native.sendfile(a, file, 3, 4), 4);
+      assert.equal(native.sendfile(a, file, 8, 100), 2);
+      assert.equal(native.sendfile(a, file, 10, 100), 0);
+      const into = new Uint8Array(64);
+      assert.equal(native.recv(b, into, 0, 64), 6);
+      assert.equal(Buffer.from(into).toString('latin1', 0, 6), '345689');
+      for (const at of [-1, Number.NaN, 2 ** 60]) assert.equal(native.sendfile(a, file, at, 1), EINVAL);
+      assert.equal(native.sendfile(a, file, 0, -1), EINVAL);
+      const dir = openSync(folder, 'r');
+      assert.equal(native.fileSize(dir), EINVAL);
+      assert.equal(native.fileSize(a), EINVAL);
+      closeSync(dir);
+      closeSync(file);
+      native.close(a);
+      native.close(b);
+    });
   },
 
   'a TCP pair: names, bytes, end of stream'() {
