@@ -178,12 +178,12 @@ function readMessage(input: Input): Message {
   }
 
   // Refused for other reasons than framing; what is wrong with its body may be said instead.
+  if (method === 'CONNECT') throw new Refused('CONNECT', 405, 417, 400, 431);
   const expect = all('expect')
     .filter((value) => value !== '')
     .join(', ')
     .toLowerCase();
   if (!old && expect !== '' && expect !== '100-continue') throw new Refused('unknown Expect', 417, 400, 431);
-  if (method === 'CONNECT') throw new Refused('CONNECT', 405, 400, 431);
 
   // 9112, 9.3.
   const options = all('connection')

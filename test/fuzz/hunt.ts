@@ -87,7 +87,9 @@ function exchange(port: number, { text, cuts }: Case, heads: boolean[]): Promise
 /** What is wrong with an outcome, '' = nothing. */
 function judge(reading: Reading, { responses, error }: Outcome): string {
   const { messages, end, statuses } = reading;
-  if (error !== '') return error;
+  // A server that has ended a connection may reset it where the client goes on sending; the responses must be there.
+  const late = end === 'last' && error === 'read ECONNRESET' && responses.length === messages.length;
+  if (error !== '' && !late) return error;
   for (let i = 0; i < messages.length; i++) {
     const { method, target, fields, body, trailers } = messages[i];
     const response = responses[i];

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { HttpServer } from '../support/http-server.js';
 import { until } from '../support/poll.js';
+import type { RawClient } from '../support/raw-client.js';
 
 const HOST = 'Host: x\r\n';
 const GET = `GET /hello HTTP/1.1\r\n${HOST}`;
@@ -248,6 +249,70 @@ for (const kind of KINDS) {
         assert.match(await server.talk(text), /^HTTP\/1\.1 4\d\d .*Connection: close\r\n\r\n$/s);
       }
     });
+  });
+}
+
+for (const kind of KINDS) {
+  describe(`deadlines, ${kind.name}`, () => {
+    const DRIPS = 25;
+
+    /** Sends a piece every 100 ms, so many of them or until the server has answered or ended. */
+    async function drip(server: HttpServer, begin: string, piece: string, end: string): Promise<RawClient> {
+      const client = await server.connect();
+      client.write(begin);
+      let sent = 0;
+      const timer = setInterval(() => sent++ < DRIPS && !client.ended && client.write(piece), 100);
+      try {
+        await until(() => sent >= DRIPS || client.ended || client.error !== null, { what: 'the drips' });
+      } finally {
+        clearInterval(timer);
+      }
+      if (!client.ended) client.write(end);
+      return client;
+    }
+
+    const serve = async (args: string[], work: (server: HttpServer) => Promise<void>) => {
+      const server = await HttpServer.start(kind.app, [...kind.args, ...args]);
+      try {
+        await work(server);
+      } finally {
+        await server.cleanup();
+      }
+    };
+    const chunked = (path: string) => `POST ${path} HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n`;
+
+    it('--body-min-rate: a body that comes byte by byte gets 408, an honest one and a conversation go on', () =>
+      serve(['--body-timeout', '1', '--body-min-rate', '500'], async (server) => {
+        const slow = await drip(server, chunked('/echo'), '1\r\na\r\n', '0\r\n\r\n');
+        assert.equal((await slow.response()).status, 408);
+        assert.equal(await slow.end(), '');
+        const piece = 'b'.repeat(0x100);
+        const honest = await drip(server, chunked('/echo'), `100\r\n${piece}\r\n`, '0\r\n\r\n');
+        assert.equal((await honest.response()).body, piece.repeat(DRIPS));
+        const talking = await drip(server, chunked('/upper'), '1\r\na\r\n', '0\r\n\r\n');
+        assert.equal((await talking.response()).body, 'A'.repeat(DRIPS));
+        for (const client of [slow, honest, talking]) client.destroy();
+      }));
+
+    it('--body-min-rate 0: only pauses count', () =>
+      serve(['--body-timeout', '1', '--body-min-rate', '0'], async (server) => {
+        const slow = await drip(server, chunked('/echo'), '1\r\na\r\n', '0\r\n\r\n');
+        assert.equal((await slow.response()).body, 'a'.repeat(DRIPS));
+        slow.destroy();
+      }));
+
+    it('--send-timeout: who takes nothing of a response is ended', () =>
+      serve(['--send-timeout', '1', '--body-timeout', '60'], async (server) => {
+        const client = await server.connect();
+        client.socket.pause();
+        client.write(`GET /big HTTP/1.1\r\n${HOST}\r\n`);
+        await server.waitFor('Client too slow in GET /big');
+        client.socket.resume();
+        await client.closed();
+        assert.ok(client.received > 0 && client.received < 50 << 20);
+        client.destroy();
+        await server.stillServes();
+      }));
   });
 }
 
