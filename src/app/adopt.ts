@@ -12,6 +12,7 @@
 import { Server } from 'node:http';
 import { createRequire } from 'node:module';
 import { Server as NetServer } from 'node:net';
+import { isMainThread } from 'node:worker_threads';
 import type { Logger } from '../log.js';
 
 /** Without work in the event loop for so many looks nobody is going to listen. */
@@ -48,7 +49,8 @@ export class Adoption {
   readonly foreign: string[] = [];
   private port: unknown;
   private readonly o: AdoptionOptions;
-  private readonly baseline = resources();
+  /** What is there without the program: nothing in a thread of its own. Too little only means a longer wait. */
+  private readonly baseline = isMainThread ? resources() : 0;
 
   constructor(options: AdoptionOptions) {
     this.o = options;

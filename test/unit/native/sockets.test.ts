@@ -36,6 +36,7 @@ runInBoth('socket calls', import.meta.url, {
       () => native.setV6Only(CLOSED),
       () => native.accept(CLOSED),
       () => native.close(CLOSED),
+      () => native.dup(CLOSED),
       () => native.shutdown(CLOSED, 1),
       () => native.recv(CLOSED, buffer, 0, 8),
       () => native.peek(CLOSED),
@@ -122,6 +123,22 @@ runInBoth('socket calls', import.meta.url, {
     assert.equal(native.close(client), 0);
     assert.equal(native.close(server), 0);
     isError(native.close(server), 'EBADF');
+  },
+
+  'dup: both are the same connection, which ends with the last'() {
+    const [client, server] = tcpPair();
+    const copy = ok(native.dup(server));
+    assert.deepEqual(native.getPeerName(copy), native.getPeerName(server));
+    assert.equal(native.close(server), 0);
+    const into = new Uint8Array(8);
+    assert.equal(native.recv(client, into, 0, 8), EAGAIN);
+    assert.equal(native.send(copy, bytes('x'), 0, 1), 1);
+    assert.ok(readable(client));
+    assert.equal(native.recv(client, into, 0, 8), 1);
+    assert.equal(native.close(copy), 0);
+    assert.ok(readable(client));
+    assert.equal(native.recv(client, into, 0, 8), 0);
+    native.close(client);
   },
 
   'unix: bind, connect, peer gone'() {
