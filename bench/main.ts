@@ -17,7 +17,7 @@ import { calibrateCpu, defaultThreads, describeMachine } from './machine.js';
 import { measure, type Run, type Settings, type Summary, shuffled, summarise } from './measure.js';
 import { runMixed } from './mixed.js';
 import { type DispatchRun, dispatchText, machineText, scenarioText } from './report.js';
-import { loadScenarios, SCENARIO_NAMES, type Scenario, type ScenarioName } from './scenarios.js';
+import { FRAMEWORKS, loadScenarios, SCENARIO_NAMES, type Scenario, type ScenarioName } from './scenarios.js';
 import { cleanUp } from './server-process.js';
 import { allServers, BASE, ROOT, type Server } from './servers.js';
 
@@ -59,6 +59,11 @@ function listOf<T extends string>(known: readonly T[]): (text: string) => T[] {
   };
 }
 
+/** Names of scenarios; `frameworks` stands for those of all frameworks. */
+function scenarioList(text: string): ScenarioName[] {
+  return listOf(SCENARIO_NAMES)(text.replace(/\bframeworks\b/g, FRAMEWORKS.join()));
+}
+
 function parse(): Options {
   const servers = allServers('').map(({ name }) => name);
   const program = new Command('npm run bench --')
@@ -70,8 +75,8 @@ function parse(): Options {
     )
     .option('-w, --workers <n>', "tunicorn's workers", positive, 1)
     .addOption(
-      new Option('--scenario <names>', `which of ${SCENARIO_NAMES.join(', ')}`)
-        .argParser(listOf(SCENARIO_NAMES))
+      new Option('--scenario <names>', `which of ${SCENARIO_NAMES.join(', ')}; frameworks: ${FRAMEWORKS.join(', ')}`)
+        .argParser(scenarioList)
         .default(DEFAULT_SCENARIOS, 'all but mixed'),
     )
     .option('--server <names>', `only these of ${servers.join(', ')}`, listOf(servers))

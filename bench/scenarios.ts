@@ -16,7 +16,9 @@ export interface Scenario {
   expected: string;
 }
 
-export const SCENARIO_NAMES = ['hello', 'fetch', 'echo', '64k', 'cpu', 'dispatch', 'mixed'] as const;
+/** The frameworks' hello worlds; `--scenario frameworks` is all of them. */
+export const FRAMEWORKS = ['express', 'fastify', 'hono'] as const;
+export const SCENARIO_NAMES = ['hello', 'fetch', ...FRAMEWORKS, 'echo', '64k', 'cpu', 'dispatch', 'mixed'] as const;
 export type ScenarioName = (typeof SCENARIO_NAMES)[number];
 
 /** About 10 KB of JSON as an API would send it: strings, numbers, nesting. */
@@ -34,6 +36,15 @@ export function loadScenarios(cpuDigest: string): Scenario[] {
   return [
     { name: 'hello', title: 'hello (req, res)', method: 'GET', path: '/', expected: HELLO },
     { name: 'fetch', title: 'hello (fetch)', method: 'GET', path: '/', expected: HELLO },
+    { name: 'express', title: 'Express 5 hello', method: 'GET', path: '/', expected: HELLO },
+    {
+      name: 'fastify',
+      title: 'Fastify 5 hello, JSON by a schema',
+      method: 'GET',
+      path: '/',
+      expected: '{"hello":"world"}',
+    },
+    { name: 'hono', title: 'Hono hello; node:http by @hono/node-server', method: 'GET', path: '/', expected: HELLO },
     { name: 'echo', title: 'JSON echo, 10 KB', method: 'POST', path: '/echo', body, expected: echo(body) },
     { name: '64k', title: '64 KB response', method: 'GET', path: '/64k', expected: LARGE.toString() },
     { name: 'cpu', title: 'CPU, 5 ms a request', method: 'GET', path: '/cpu', expected: cpuDigest },

@@ -1,14 +1,14 @@
 /**
  * The servers under test: for each, whether it is here, which scenarios have a meaning for it, and the command line.
  * All run the same work (apps/work.ts, apps/wsgi.py) on 127.0.0.1. node:http is the base of the ratios, also in the
- * fetch scenario, where it answers the same hello with (req, res).
+ * fetch scenario, where it answers the same hello with (req, res), and in those of the frameworks, where both run the same file.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LARGE } from './apps/work.js';
-import type { ScenarioName } from './scenarios.js';
+import { FRAMEWORKS, type ScenarioName } from './scenarios.js';
 
 /** The project's root, seen from dist/bench. */
 export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -48,6 +48,8 @@ export interface Server {
 }
 
 const REQ_RES: readonly ScenarioName[] = ['hello', 'echo', '64k', 'cpu'];
+/** The framework apps are plain JavaScript and not compiled: two of the frameworks have no types of their own. */
+const FRAMEWORK_APPS = join(ROOT, 'bench/apps/frameworks');
 const ALL: readonly ScenarioName[] = [...REQ_RES, 'fetch', 'mixed'];
 
 /** The full path of a program: an explicit one, on PATH, or undefined. */
@@ -75,16 +77,24 @@ function packageVersion(dir: string): string {
 }
 
 function node(app: string, env: Record<string, string> = {}): Command {
-  return { file: process.execPath, args: [join(APPS, app)], env };
+  return { file: process.execPath, args: [resolve(APPS, app)], env };
+}
+
+function isFramework(scenario: string): boolean {
+  return (FRAMEWORKS as readonly string[]).includes(scenario);
+}
+
+function tunicornApp(scenario: string): string {
+  if (isFramework(scenario)) return join(FRAMEWORK_APPS, `${scenario}.mjs`);
+  return join(APPS, scenario === 'fetch' ? 'fetch-hello.js' : 'handler.js');
 }
 
 /** tunicorn as its users start it: the CLI, with the app's path. */
 function tunicornCommand({ port, scenario, threads, threadsGiven, workers, workerClass }: Launch): Command {
-  const app = join(APPS, scenario === 'fetch' ? 'fetch-hello.js' : 'handler.js');
   const args = [join(ROOT, 'dist/src/cli.js'), '--worker-class', workerClass, '-w', String(workers)];
   // Its own default is what users get, and part of what is measured.
   if (threadsGiven) args.push('--threads', String(threads));
-  return { file: process.execPath, args: [...args, '-b', `127.0.0.1:${port}`, app] };
+  return { file: process.execPath, args: [...args, '-b', `127.0.0.1:${port}`, tunicornApp(scenario)] };
 }
 
 function nginxCommand(file: string, { port, temp }: Launch): Command {
@@ -122,8 +132,8 @@ export function allServers(workerClass: string): Server[] {
       name: BASE,
       title: 'node:http, 1 process',
       version: process.version,
-      scenarios: ALL,
-      command: () => node('node-http.js'),
+      scenarios: [...ALL, ...FRAMEWORKS],
+      command: ({ scenario }) => node(isFramework(scenario) ? join(FRAMEWORK_APPS, 'node.mjs') : 'node-http.js'),
     },
     {
       name: 'cluster',
@@ -151,7 +161,7 @@ export function allServers(workerClass: string): Server[] {
       title: `tunicorn ${workerClass}`,
       version: packageVersion('.'),
       missing: existsError(cli),
-      scenarios: ALL,
+      scenarios: [...ALL, ...FRAMEWORKS],
       command: tunicornCommand,
     },
     {

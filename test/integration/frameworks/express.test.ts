@@ -7,7 +7,7 @@ import { describe, it } from 'node:test';
 import { brotliDecompressSync, createBrotliDecompress, createGunzip, gunzipSync } from 'node:zlib';
 import { FormData, fetch, request } from 'undici';
 import { until } from '../../support/poll.js';
-import { onEachServer, type Site } from './serve.js';
+import { GTHREAD, NODE, onEachServer, type Site } from './serve.js';
 
 const TEXT = 'The quick brown fox jumps over the lazy dog.\n';
 const digest = (data: Uint8Array | string) => createHash('sha256').update(data).digest('hex');
@@ -19,12 +19,8 @@ function prepare(site: Site): void {
   site.put('public/large.bin', randomBytes(3 << 20));
 }
 
-for (const [title, factory] of [
-  ['Express 5', 'five'],
-  ['Express 4', 'four'],
-]) {
-  onEachServer(title, `express.mjs:${factory}`, define, { prepare });
-}
+onEachServer('Express 5', 'express.mjs:five', define, { prepare });
+onEachServer('Express 4', 'express.mjs:four', define, { prepare, servers: [NODE, GTHREAD] });
 
 function define(site: Site): void {
   const get = async (path: string, headers: Record<string, string> = {}, method: 'GET' | 'HEAD' | 'PUT' = 'GET') => {

@@ -2,16 +2,21 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
 import { FormData, fetch, request } from 'undici';
-import { onEachServer, type Site } from './serve.js';
+import { GTHREAD, NODE, onEachServer, type Site } from './serve.js';
 
 onEachServer('h3, fetch', 'h3.mjs:direct', define);
-onEachServer('h3, listener', 'h3.mjs:listener', (site) => {
-  define(site);
-  it('knows the address of its client', async () => {
-    const { body } = await request(`${site.url}/ip`);
-    assert.deepEqual(await body.json(), { ip: '127.0.0.1' });
-  });
-});
+onEachServer(
+  'h3, listener',
+  'h3.mjs:listener',
+  (site) => {
+    define(site);
+    it('knows the address of its client', async () => {
+      const { body } = await request(`${site.url}/ip`);
+      assert.deepEqual(await body.json(), { ip: '127.0.0.1' });
+    });
+  },
+  { servers: [NODE, GTHREAD] },
+);
 
 function define(site: Site): void {
   const get = async (path: string, headers: Record<string, string> = {}) => {

@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { it } from 'node:test';
 import { FormData, fetch, request } from 'undici';
-import { onEachServer, type Site } from './serve.js';
+import { GTHREAD, NODE, onEachServer, type Site } from './serve.js';
 
 onEachServer('Hono, fetch', 'hono.mjs:direct', define);
-onEachServer('Hono, listener', 'hono.mjs:listener', define);
+onEachServer('Hono, listener', 'hono.mjs:listener', define, { servers: [NODE, GTHREAD] });
 
 function define(site: Site): void {
   const get = async (path: string, headers: Record<string, string> = {}) => {

@@ -5,9 +5,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { it } from 'node:test';
 import { FormData, fetch, request } from 'undici';
-import { onEachServer, type Site } from './serve.js';
+import { GTHREAD, NODE, onEachServer, type Site } from './serve.js';
 
-onEachServer('NestJS', 'nest.mjs:build', define, { prepare: (site) => site.put('large.bin', randomBytes(1 << 20)) });
+onEachServer('NestJS', 'nest.mjs:build', define, {
+  servers: [NODE, GTHREAD],
+  prepare: (site) => site.put('large.bin', randomBytes(1 << 20)),
+});
 
 function define(site: Site): void {
   const get = async (path: string, headers: Record<string, string> = {}) => {

@@ -17,10 +17,13 @@ import { RawClient } from '../../support/raw-client.js';
 const APPS = 'test/integration/frameworks/apps/';
 const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
 
+export const NODE = 'node:http';
+export const GTHREAD = 'gthread, 2 threads';
+
 /** On what: null is node:http, otherwise tunicorn's arguments. */
 export const SERVERS: Record<string, readonly string[] | null> = {
-  'node:http': null,
-  'gthread, 2 threads': ['--threads', '2'],
+  [NODE]: null,
+  [GTHREAD]: ['--threads', '2'],
   sync: ['-k', 'sync'],
 };
 
@@ -103,7 +106,7 @@ export class Site {
   }
 }
 
-/** Defines tests for an app on each of the servers; `prepare` fills the folder before the app starts. */
+/** Defines tests for an app on each of the servers (default: all); `prepare` fills the folder before the app starts. */
 export function onEachServer(
   title: string,
   spec: string,
