@@ -247,8 +247,12 @@ export class BodyReader {
   }
 }
 
-/** A reader that comes after the connection has gone on: the end, or an error where part of the body was thrown away. */
-export function readLate(req: IncomingMessage): void {
+/**
+ * A reader of a request without a body, or one that comes after the connection has gone on: the end, or an error where part of
+ * the body was thrown away. bodiless: there is none.
+ */
+export function readLate(req: IncomingMessage, bodiless: boolean): void {
+  if (bodiless) req.complete = true;
   if (req.complete) req.push(null);
   else destroyQuietly(req, disconnected(0));
 }

@@ -203,7 +203,7 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   /** The request's reader wants data. */
   wantBody(req: IncomingMessage): void {
     if (this.body?.feeds(req)) this.body.want();
-    else readLate(req);
+    else readLate(req, this.body === null && req === this.req);
   }
 
   touch(): void {

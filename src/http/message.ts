@@ -19,6 +19,8 @@ interface RequestParts {
   _destroy(error: Error | null, callback: (error?: Error | null) => void): void;
   _addHeaderLines(headers: string[], count: number): void;
   _eventsCount: number;
+  upgrade: boolean | null;
+  joinDuplicateHeaders: boolean | undefined;
   _readableState: { readingMore: boolean };
 }
 
@@ -26,6 +28,7 @@ interface ResponseParts {
   [CONTROL]: Connection;
   _finish(): void;
   _keepAliveTimeout: number;
+  _eventsCount: number;
   _last: boolean;
   _closed: boolean;
   destroyed: boolean;
@@ -41,8 +44,8 @@ const kNeedDrain = Object.getOwnPropertySymbols(new ServerResponse({ method: 'GE
 /** The parts of a head that a request object shows. */
 export type RequestHead = Pick<RequestParser, 'method' | 'url' | 'headers' | 'versionMinor'>;
 
-/** The request whose head the parser has just read. `complete`: its body too. */
-export function makeRequest(conn: Connection, parser: RequestHead, complete: boolean): IncomingMessage {
+/** The request whose head the parser has just read. As in Node it is complete, at the earliest, when its handler has returned. */
+export function makeRequest(conn: Connection, parser: RequestHead): IncomingMessage {
   const req = new IncomingMessage(conn.socket as unknown as Socket);
   const parts = req as unknown as RequestParts;
   parts[CONTROL] = conn;
@@ -53,7 +56,8 @@ export function makeRequest(conn: Connection, parser: RequestHead, complete: boo
   req.url = parser.url;
   parts._addHeaderLines(parser.headers, parser.headers.length);
   req.method = parser.method;
-  req.complete = complete;
+  parts.upgrade = false;
+  parts.joinDuplicateHeaders = undefined;
   return req;
 }
 
@@ -88,7 +92,14 @@ function finished(this: ResponseParts): void {
   const conn = this[CONTROL];
   if (conn.res !== (this as unknown as ServerResponse)) return;
   if (this._last) conn.last = true;
+  // As in Node, who listens for 'finish' finds the response without its socket.
+  const res = this as unknown as ServerResponse;
+  if (this._eventsCount > 0 && res.listenerCount('finish') > 0) res.prependListener('finish', unplugThis);
   conn.responseDone();
+}
+
+function unplugThis(this: ServerResponse): void {
+  unplug(this);
 }
 
 /** After the response is out: what node:http does when it has finished one. */

@@ -245,12 +245,13 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   }
 
   private callNode(conn: Connection, complete: boolean, app: NodeApp): void {
-    const req = makeRequest(conn, this.parser, complete);
+    const req = makeRequest(conn, this.parser);
     const res = makeResponse(conn, req, !conn.last, this.keepAliveMs);
     conn.feed(req);
     conn.req = req;
     conn.res = res;
     const result = app.handle(req, res);
+    if (complete) req.complete = true;
     if (isPromise(result)) result.then(undefined, (error: unknown) => this.rejected(conn, res, error));
   }
 

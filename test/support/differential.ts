@@ -6,7 +6,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { HttpServer } from './http-server.js';
+import { appPath, HttpServer } from './http-server.js';
 import { until } from './poll.js';
 import { RawClient } from './raw-client.js';
 
@@ -24,7 +24,7 @@ export type Scenario = (client: RawClient) => Promise<void>;
 
 export class Differential {
   private readonly child: ChildProcess;
-  private readonly nodePort: number;
+  readonly nodePort: number;
   readonly server: HttpServer;
 
   private constructor(child: ChildProcess, nodePort: number, server: HttpServer) {
@@ -33,13 +33,19 @@ export class Differential {
     this.server = server;
   }
 
-  static async start(app: string, args: readonly string[] = ['--threads', '1']): Promise<Differential> {
-    const child = spawn(process.execPath, [`${FIXTURES}node-http-server.mjs`, `${FIXTURES}${app}`], {
+  /** app: as for HttpServer. env: more of the environment, of node:http's process and of tunicorn. */
+  static async start(
+    app: string,
+    args: readonly string[] = ['--threads', '1'],
+    env: readonly [Record<string, string>, Record<string, string>] = [{}, {}],
+  ): Promise<Differential> {
+    const child = spawn(process.execPath, [`${FIXTURES}node-http-server.mjs`, appPath(app)], {
       stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+      env: { ...process.env, ...env[0] },
     });
     const [line] = await once(child.stdout!.setEncoding('utf8'), 'data');
     try {
-      const server = await HttpServer.start(app, args);
+      const server = await HttpServer.start(app, args, env[1]);
       return new Differential(child, Number(/port (\d+)/.exec(line)![1]), server);
     } catch (error) {
       child.kill('SIGKILL');
