@@ -28,8 +28,8 @@ export interface BodyOwner {
   readonly fd: number;
   /** Watch the fd for reading in the thread's event loop, or no longer. */
   watchInput(on: boolean): void;
-  /** Bytes of the client came, at the thread's clock. */
-  touch(): void;
+  /** So many bytes of the client came, at the thread's clock. */
+  touch(bytes: number): void;
   /** The message is read to its end; `early` are bytes behind it, `full`: the kernel may hold more. */
   messageRead(early: Buffer | null, full: boolean): void;
   /** Ends the request if its response is out, too. */
@@ -44,6 +44,7 @@ export interface BodyOwner {
 /** What of IncomingMessage Node keeps to itself. */
 interface RequestState {
   _consuming: boolean;
+  _dumped: boolean;
   _addHeaderLines(headers: string[], count: number): void;
 }
 
@@ -139,6 +140,11 @@ export class BodyReader {
     }
   }
 
+  /** The message is read to its end: the request gets what of it is still here. */
+  deliver(): void {
+    if (this.message === null) this.want();
+  }
+
   /** The request has all of its body. */
   private finish(): void {
     const req = this.request;
@@ -161,7 +167,7 @@ export class BodyReader {
         owner.broken(disconnected(n));
         return;
       }
-      owner.touch();
+      owner.touch(n);
       const result = parser.more(this.message, parser.inputAt, n);
       if (result === FAILED) {
         owner.malformed(parser.status, parser.reason);
@@ -254,5 +260,6 @@ export class BodyReader {
 export function readLate(req: IncomingMessage, bodiless: boolean): void {
   if (bodiless) req.complete = true;
   if (req.complete) req.push(null);
-  else destroyQuietly(req, disconnected(0));
+  // As in Node, one that was thrown away unread hears nothing.
+  else if (!(req as unknown as RequestState)._dumped) destroyQuietly(req, disconnected(0));
 }

@@ -14,7 +14,7 @@ import { EAGAIN, native } from '../native/binding.js';
 import type { ControlSource, RequestControl } from '../request.js';
 import { type BodyOwner, BodyReader, MAX_TURN, readLate } from './body.js';
 import type { CostMeter } from './cost.js';
-import { disconnected, drainResponse, part, unplug } from './message.js';
+import { closeEarly, disconnected, drainResponse, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
 import type { SocketFace, Wire, WriteCallback } from './socket-face.js';
@@ -46,6 +46,8 @@ export interface ConnectionHost {
   isOpen(conn: Connection): boolean;
   /** Runs write callbacks after the handler that is on the stack, or in a tick. */
   later(conn: Connection, callbacks: WriteCallback[]): void;
+  /** Tells a response that it is over; what its listeners throw is logged. */
+  emitClose(res: ServerResponse): void;
   /** A request refused while its body was read. */
   refused(conn: Connection, status: number, reason: string): void;
 }
@@ -103,6 +105,8 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   peerEnded = false;
   /** Bytes sent beside the socket, and the response's head where the fetch path has made it, for the access log. */
   directBytes = 0;
+  /** Bytes that this thread has received. */
+  bytesRead = 0;
   head = '';
   /** What it cost, us, -1 = not measured, and the clocks when it began (cost.ts). */
   cpuUs = -1;
@@ -206,7 +210,8 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     else readLate(req, this.body === null && req === this.req);
   }
 
-  touch(): void {
+  touch(bytes: number): void {
+    this.bytesRead += bytes;
     this.touched = this.host.clock[0];
     this.socketObject?.touch();
   }
@@ -246,7 +251,7 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     else this.settleLater();
   }
 
-  private settleLater(): void {
+  settleLater(): void {
     if (this.settling) return;
     this.settling = true;
     process.nextTick(settleNT, this);
@@ -263,11 +268,15 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     if (this.blocked) return;
     const { body } = this;
     if (body?.unread && !this.last) {
+      const { res } = this;
+      if (res !== null && this.socketObject?._httpMessage === res) closeEarly(this, res);
       // Who reads, gets the rest; messageRead() comes back here. Otherwise it is read and thrown away within bounds.
       if (!body.draining && !body.wanted) body.drain();
       return;
     }
-    this.host.finishRequest(this);
+    // Who has begun to read gets what is there, before it is forgotten.
+    if (body?.wanted) body.deliver();
+    if (this.active) this.host.finishRequest(this);
   }
 
   /** Makes ready for the next request. An unread message stays, for startLinger() or gone() to end. */

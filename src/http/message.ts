@@ -20,7 +20,7 @@ interface RequestParts {
   _addHeaderLines(headers: string[], count: number): void;
   _eventsCount: number;
   upgrade: boolean | null;
-  joinDuplicateHeaders: boolean | undefined;
+  joinDuplicateHeaders: boolean | null;
   _readableState: { readingMore: boolean };
 }
 
@@ -57,7 +57,7 @@ export function makeRequest(conn: Connection, parser: RequestHead): IncomingMess
   parts._addHeaderLines(parser.headers, parser.headers.length);
   req.method = parser.method;
   parts.upgrade = false;
-  parts.joinDuplicateHeaders = undefined;
+  parts.joinDuplicateHeaders = null;
   return req;
 }
 
@@ -100,15 +100,21 @@ function finished(this: ResponseParts): void {
 
 function unplugThis(this: ServerResponse): void {
   unplug(this);
+  process.nextTick(closeNT, (this as unknown as ResponseParts)[CONTROL], this);
 }
 
 /** After the response is out: what node:http does when it has finished one. */
 export function detach(conn: Connection, req: IncomingMessage, res: ServerResponse): void {
   const { socket } = conn;
   socket._httpMessage = null;
-  if (socket.timeout !== 0) socket.setTimeout(0);
+  if (socket.timeout) socket.setTimeout(0);
   unplug(res);
   dump(req);
+}
+
+/** Somebody has listeners on the response. */
+export function hears(res: ServerResponse): boolean {
+  return (res as unknown as ResponseParts)._eventsCount > 0;
 }
 
 /** Somebody has listeners on the request. */
@@ -127,7 +133,8 @@ export function part(req: IncomingMessage | null, res: ServerResponse | null, re
 function partNT(req: IncomingMessage | null, res: ServerResponse | null, responded: boolean): void {
   try {
     if (req === null) return;
-    if (responded && req.complete) dump(req);
+    // In Node, too, a request that nobody reads hears no more when its response is out.
+    if (responded && (req.complete || !(req as unknown as RequestParts)._consuming)) dump(req);
     // Whatever the cause, as Node puts it.
     else if (!req.destroyed) destroyQuietly(req, disconnected(0));
     else if (res !== null) {
@@ -144,6 +151,19 @@ function partNT(req: IncomingMessage | null, res: ServerResponse | null, respond
 function dump(req: IncomingMessage): void {
   const parts = req as unknown as RequestParts;
   if (!parts._consuming && listened(req) && req.readableFlowing !== true) parts._dump();
+}
+
+/** The whole response is out, but the rest of the request is still being read: as in Node the response is over then. */
+export function closeEarly(conn: Connection, res: ServerResponse): void {
+  const { socket } = conn;
+  socket._httpMessage = null;
+  if (socket.timeout) socket.setTimeout(0);
+  unplug(res);
+  process.nextTick(closeNT, conn, res);
+}
+
+function closeNT(conn: Connection, res: ServerResponse): void {
+  conn.host.emitClose(res);
 }
 
 /** The response leads nowhere any more. */

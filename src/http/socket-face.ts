@@ -9,6 +9,7 @@ import { native, type SocketAddress } from '../native/binding.js';
 /** The connection as its socket sees it. */
 export interface Wire {
   readonly fd: number;
+  readonly bytesRead: number;
   /** The fd still is this connection's. */
   readonly open: boolean;
   /** A byte of the response leaves now. False: there is no request that bytes could belong to. */
@@ -33,8 +34,8 @@ export type WriteCallback = (error?: Error | null) => void;
 
 export abstract class SocketFace extends Duplex {
   bytesWritten = 0;
-  bytesRead = 0;
-  timeout = 0;
+  /** As in net.Socket: undefined until setTimeout() is called. */
+  timeout: number | undefined = undefined;
   connecting = false;
   protected readonly wire: Wire;
   private local: SocketAddress | null = null;
@@ -42,7 +43,7 @@ export abstract class SocketFace extends Duplex {
   private timer: NodeJS.Timeout | null = null;
 
   constructor(wire: Wire) {
-    super({ allowHalfOpen: true, emitClose: true, autoDestroy: false });
+    super({ allowHalfOpen: true, emitClose: false, autoDestroy: false });
     this.wire = wire;
   }
 
@@ -98,6 +99,11 @@ export abstract class SocketFace extends Duplex {
     const a = this.localName();
     return a && a.family !== 'unix' ? { address: a.address, family: familyName(a), port: a.port } : {};
   }
+  /** Bytes that this thread has read from the connection. */
+  get bytesRead(): number {
+    return this.wire.bytesRead;
+  }
+
   get pending(): boolean {
     return false;
   }
@@ -117,10 +123,10 @@ export abstract class SocketFace extends Duplex {
     return this;
   }
 
-  /** As Node's server: request and response hear of it, and where nobody listens the connection ends. */
+  /** As Node's server: request and response hear of it, and where neither listens the connection ends. */
   private onTimeout(): void {
-    const own = this.emit('timeout');
-    if (!this.wire.timedOut(this) && !own) this.destroy();
+    if (!this.wire.timedOut(this)) this.destroy();
+    this.emit('timeout');
   }
 
   protected stopTimer(): void {
@@ -138,6 +144,10 @@ export abstract class SocketFace extends Duplex {
   }
   setKeepAlive(): this {
     return this;
+  }
+  /** As net.Socket's, but the client sees the connection end, not a reset. */
+  resetAndDestroy(): this {
+    return this.destroy();
   }
   ref(): this {
     return this;

@@ -11,6 +11,10 @@ import { SocketFace, type Wire, type WriteCallback } from './socket-face.js';
 
 type Part = string | Uint8Array;
 
+function emitClose(socket: ClientSocket, hadError: boolean): void {
+  socket.emit('close', hadError);
+}
+
 export class ClientSocket extends SocketFace {
   /** Node's ServerResponse keeps itself here while it owns the socket. */
   _httpMessage: unknown = null;
@@ -44,7 +48,7 @@ export class ClientSocket extends SocketFace {
   override uncork(): void {
     // ServerResponse.end() sets _writableState.corked to 1 to say: all of it, now.
     this.corks = this._all() ? 0 : Math.max(0, this.corks - 1);
-    if (this.corks === 0 && this.parts.length > 0) this.flush();
+    if (this.corks === 0 && (this.parts.length > 0 || this.callbacks.length > 0)) this.flush();
   }
 
   // @ts-expect-error: Duplex has it as an accessor too, its type says property.
@@ -281,5 +285,7 @@ export class ClientSocket extends SocketFace {
     const listened = this.listenerCount('error') > 0;
     this.wire.socketGone(error);
     callback(listened ? error : null);
+    // As net.Socket's, with its argument, and behind 'error'.
+    process.nextTick(emitClose, this, error !== null);
   }
 }

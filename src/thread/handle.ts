@@ -13,7 +13,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FetchApp, NodeApp } from '../app/types.js';
 import { Connection, type ConnectionHost } from '../http/connection.js';
 import { Exchange, type ExchangeHost } from '../http/exchange.js';
-import { closeResponse, detach, disconnected, listened, makeRequest, makeResponse } from '../http/message.js';
+import { closeResponse, detach, disconnected, hears, listened, makeRequest, makeResponse } from '../http/message.js';
 import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
 import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
@@ -103,7 +103,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     const n = native.recvHead(fd, parser.memory, parser.inputAt, have, room);
     if (n > 0) {
       conn.full = n === room;
-      if (conn.hasSocket) conn.socket.bytesRead += n;
+      conn.bytesRead += n;
       this.process(conn, have + n, have, null);
     } else if (n === EAGAIN) {
       conn.full = false;
@@ -218,7 +218,9 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     this.control[this.current] = 0;
     conn.inHandler = false;
     if (this.deferred !== null) this.runDeferred(conn);
-    if (conn.responded) {
+    // Who listens to 'finish' hears of it in its turn among the ticks that the handler has asked for, and then of 'close'.
+    if (conn.responded && conn.res !== null && hears(conn.res)) conn.settleLater();
+    else if (conn.responded) {
       this.inTurn = true;
       conn.settle();
       this.inTurn = false;
@@ -329,8 +331,9 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   }
 
   later(conn: Connection, callbacks: WriteCallback[]): void {
-    if (!conn.inHandler) process.nextTick(runAll, this, conn, callbacks);
-    else if (this.deferred === null) this.deferred = callbacks;
+    if (!conn.inHandler || callbacks.length > 1 || (conn.res !== null && hears(conn.res))) {
+      process.nextTick(runAll, this, conn, callbacks);
+    } else if (this.deferred === null) this.deferred = callbacks;
     else this.deferred.push(...callbacks);
   }
 

@@ -1,13 +1,14 @@
 // The app of the differential corpus, run by node:http and by tunicorn. /name?case runs the handler `name`; what it notes goes, with
-// the case's id, into the file named by DIFFERENTIAL_LOG: threads share no memory, and a write to a file keeps the order.
+// the case's id, into a file of the thread, whose name begins as DIFFERENTIAL_LOG says: a write to a file keeps the order.
 import { appendFileSync } from 'node:fs';
+import { threadId } from 'node:worker_threads';
 import { bodies } from './bodies.mjs';
 import { lives } from './lives.mjs';
 import { requests } from './requests.mjs';
 import { responses } from './responses.mjs';
 
 const handlers = { ...requests, ...responses, ...bodies, ...lives };
-const file = process.env.DIFFERENTIAL_LOG;
+const file = `${process.env.DIFFERENTIAL_LOG}-${threadId}`;
 
 const yes = (flags) =>
   Object.entries(flags)
@@ -19,16 +20,17 @@ const yes = (flags) =>
 function state(req, res) {
   const { writableEnded, writableFinished, headersSent, destroyed, closed, errored, socket } = res;
   return (
-    `req[${yes({ complete: req.complete, aborted: req.aborted, ended: req.readableEnded, destroyed: req.destroyed })}] ` +
+    (req === null
+      ? ''
+      : `req[${yes({ complete: req.complete, aborted: req.aborted, ended: req.readableEnded, destroyed: req.destroyed })}] `) +
     `res[${yes({ headersSent, writableEnded, writableFinished, destroyed, closed, errored, socket })}]`
   );
 }
 
 function watch(req, res, note, what) {
-  const both = (name) => note(`${name}; ${state(req, res)}`);
+  const both = (name) => note(`${name}; ${state(what === 'all' ? req : null, res)}`);
   if (what === 'all') {
-    for (const name of ['end', 'aborted', 'close', 'timeout', 'pause', 'resume'])
-      req.on(name, () => both(`req ${name}`));
+    for (const name of ['end', 'aborted', 'close', 'timeout']) req.on(name, () => both(`req ${name}`));
     req.on('error', (error) => both(`req error ${error.code}`));
   }
   for (const name of ['prefinish', 'finish', 'close', 'drain', 'timeout', 'pipe', 'unpipe'])

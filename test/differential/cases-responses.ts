@@ -8,7 +8,7 @@ const FORMS: Record<string, (handler: string) => string> = {
   'GET, HTTP/1.0': (handler) => request('GET', handler, 'X-Watch: res\r\n', '', '1.0'),
   'GET, HTTP/1.0 keep-alive': (handler) => request('GET', handler, 'Connection: keep-alive\r\n', '', '1.0'),
   'GET, Connection: close': (handler) => request('GET', handler, 'Connection: close\r\n'),
-  'POST with a body': (handler) => request('POST', handler, 'Content-Length: 5\r\n', 'hello'),
+  'POST with a body': (handler) => request('POST', handler, 'Content-Length: 5\r\nX-Watch: res\r\n', 'hello'),
 };
 
 export const responseCases: Case[] = (await handlerNames('responses')).flatMap((handler) =>

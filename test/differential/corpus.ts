@@ -7,7 +7,8 @@
  * with nothing beside them: what differs is what differs whenever it is looked at. All notes are looked at once more at the end of
  * the run, for what came late or twice.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -47,6 +48,8 @@ const AT_ONCE = 8;
 const QUIET = 60;
 const PATIENCE = 1000;
 const TRIES = 3;
+/** Bytes of a response that are compared, and shown, as they are. */
+const MOST_SHOWN = 16384;
 /** More cases that differ are no accidents. */
 const MOST_AGAIN = 15;
 
@@ -61,27 +64,50 @@ export async function handlerNames(file: string): Promise<string[]> {
   return Object.keys(module[file]);
 }
 
-class Side {
-  readonly port: number;
-  private readonly file: string;
+/** What a client received: the beginning as it is, the rest by length and hash. */
+class Received {
+  private start = Buffer.alloc(0);
+  private readonly rest = createHash('sha1');
+  private more = 0;
 
-  constructor(port: number, file: string) {
-    this.port = port;
-    this.file = file;
+  add(chunk: Buffer): void {
+    const room = Math.max(0, MOST_SHOWN - this.start.length);
+    if (room > 0) this.start = Buffer.concat([this.start, chunk.subarray(0, room)]);
+    if (chunk.length > room) {
+      this.more += chunk.length - room;
+      this.rest.update(chunk.subarray(room));
+    }
   }
 
+  get text(): string {
+    const text = this.start.toString('latin1').replace(/\r\nDate: \w{3}, \d\d \w{3} 2\d{3} [^\r]*/g, '\r\nDate: now');
+    return this.more === 0 ? text : `${text}... ${this.more} more, ${this.rest.copy().digest('hex')}`;
+  }
+}
+
+class Side {
+  readonly port: number;
+  private readonly folder: string;
+
+  constructor(port: number, folder: string) {
+    this.port = port;
+    this.folder = folder;
+  }
+
+  /** Request by request, and those of each in their order: a connection's requests may be served by several threads. */
   notes(id: string): string[] {
-    return readFileSync(this.file, 'utf8')
-      .split('\n')
+    return readdirSync(this.folder)
+      .flatMap((name) => readFileSync(join(this.folder, name), 'utf8').split('\n'))
       .filter((line) => line.startsWith(`${id}.`))
-      .map((line) => line.slice(id.length + 1));
+      .map((line) => line.slice(id.length + 1))
+      .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
   }
 
   /** Does the steps on a connection of its own. look: what there is to see by now. */
   async play(steps: readonly Step[], id: string): Promise<{ look: () => Seen; leave: () => void }> {
     const client = await RawClient.connect(this.port);
-    const chunks: Buffer[] = [];
-    client.socket.prependListener('data', (chunk) => chunks.push(chunk));
+    const received = new Received();
+    client.socket.prependListener('data', (chunk) => received.add(chunk));
     const names = { client: String(client.port), server: String(this.port) };
     let requests = 0;
     const fill = (text: string) =>
@@ -105,9 +131,8 @@ class Side {
     const gone = client.socket.destroyed;
     return {
       look: () => ({
-        bytes: Buffer.concat(chunks)
-          .toString('latin1')
-          .replace(/\r\nDate: \w{3}, \d\d \w{3} 2\d{3} [^\r]*/g, '\r\nDate: now'),
+        // Of one that has left, nobody can say how much it had received.
+        bytes: gone ? '' : received.text,
         connection: gone ? 'ended' : client.error ? 'reset' : client.ended ? 'ended' : 'open',
         notes: this.notes(id),
       }),
@@ -116,7 +141,8 @@ class Side {
   }
 }
 
-/** What the comparison is about; requests of one connection may run at once in one of the servers, but each has its own order. */
+/** Something has come of it. */
+const begun = (seen: Seen) => seen.connection !== 'open' || seen.bytes !== '' || seen.notes.length > 0;
 const text = (seen: Seen) => JSON.stringify(seen);
 
 export class Corpus {
@@ -125,21 +151,21 @@ export class Corpus {
   private readonly sides: [Side, Side];
   private count = 0;
 
-  private constructor(folder: string, both: Differential, files: [string, string]) {
+  private constructor(folder: string, both: Differential, folders: [string, string]) {
     this.folder = folder;
     this.both = both;
-    this.sides = [new Side(both.nodePort, files[0]), new Side(both.server.port, files[1])];
+    this.sides = [new Side(both.nodePort, folders[0]), new Side(both.server.port, folders[1])];
   }
 
   static async start(): Promise<Corpus> {
     const folder = mkdtempSync(join(tmpdir(), 'tunicorn-differential-'));
-    const files: [string, string] = [join(folder, 'node'), join(folder, 'tunicorn')];
-    for (const file of files) writeFileSync(file, '');
-    const [node, tunicorn] = files.map((file) => ({ DIFFERENTIAL_LOG: file }));
+    const folders: [string, string] = [join(folder, 'node'), join(folder, 'tunicorn')];
+    for (const name of folders) mkdirSync(name);
+    const [node, tunicorn] = folders.map((name) => ({ DIFFERENTIAL_LOG: join(name, 'notes') }));
     const both = await Differential.start(APP, ['--threads', '2'], [node, tunicorn]);
     // The threads are ready when one of them answers.
     await both.server.talk('GET /end-string?ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
-    return new Corpus(folder, both, files);
+    return new Corpus(folder, both, folders);
   }
 
   /** Runs the cases, some at once; in the order given. */
@@ -155,19 +181,22 @@ export class Corpus {
       await Promise.all(Array.from({ length: atOnce }, lane));
     };
     await runSome([...cases.keys()], AT_ONCE);
-    for (let n = 1; n < TRIES; n++) {
+    for (let n = 1; n <= TRIES; n++) {
+      // What has come late counts as well.
+      await sleep(QUIET);
+      for (let i = 0; i < cases.length; i++) this.lookAgain(outcomes[i], ids[i]);
       const again = [...cases.keys()].filter((i) => !outcomes[i].same && cases[i].differs === undefined);
-      if (again.length <= MOST_AGAIN) await runSome(again, 1);
-    }
-    await sleep(QUIET);
-    for (let i = 0; i < cases.length; i++) {
-      const [node, tunicorn] = this.sides.map((side) => side.notes(ids[i]));
-      if (!outcomes[i].same || text(node as never) === text(tunicorn as never)) continue;
-      outcomes[i].same = false;
-      outcomes[i].node.notes = node;
-      outcomes[i].tunicorn.notes = tunicorn;
+      if (n < TRIES && again.length <= MOST_AGAIN) await runSome(again, 1);
     }
     return outcomes;
+  }
+
+  private lookAgain(outcome: Outcome, id: string): void {
+    const [node, tunicorn] = this.sides.map((side) => side.notes(id));
+    if (!outcome.same || JSON.stringify(node) === JSON.stringify(tunicorn)) return;
+    outcome.same = false;
+    outcome.node.notes = node;
+    outcome.tunicorn.notes = tunicorn;
   }
 
   private id(): string {
@@ -185,7 +214,8 @@ export class Corpus {
       const before = seen;
       seen = plays.map((play) => play.look());
       if (text(before[0]) !== text(seen[0]) || text(before[1]) !== text(seen[1])) since = now;
-      if (now - since > QUIET && (text(seen[0]) === text(seen[1]) || now - start > PATIENCE)) break;
+      const quiet = now - since > QUIET && seen.every(begun);
+      if (quiet && (text(seen[0]) === text(seen[1]) || now - start > PATIENCE)) break;
       if (now - start > 5 * PATIENCE) break;
     }
     for (const play of plays) play.leave();

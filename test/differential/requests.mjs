@@ -26,7 +26,7 @@ export const requests = {
       res.end(String(req.complete));
     });
   },
-  'see-complete': (req, res, note) => {
+  'see-complete': (_req, res, note) => {
     note.state('at once');
     process.nextTick(() => note.state('in a tick'));
     setImmediate(() => {
