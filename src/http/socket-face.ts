@@ -3,8 +3,11 @@
  * nothing here. socket.ts adds the writing side. Addresses are asked for at the first look, and only while the fd is
  * known to be this connection's: its number may be another one's later.
  */
+
+import type { Server } from 'node:http';
 import { Duplex } from 'node:stream';
 import { native, type SocketAddress } from '../native/binding.js';
+import { threadServer } from './observe.js';
 
 /** The connection as its socket sees it. */
 export interface Wire {
@@ -102,6 +105,11 @@ export abstract class SocketFace extends Duplex {
   /** Bytes that this thread has read from the connection. */
   get bytesRead(): number {
     return this.wire.bytesRead;
+  }
+
+  /** The thread's http.Server, which does not listen: for who expects to find one. */
+  get server(): Server {
+    return threadServer();
   }
 
   get pending(): boolean {

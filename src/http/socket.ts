@@ -204,7 +204,8 @@ export class ClientSocket extends SocketFace {
 
   /** All of the output has been taken. */
   private taken(): void {
-    if (this.needDrain) this.callbacks.push(() => this.drain());
+    // As in Node's streams: 'drain' comes before the callbacks of what has been taken.
+    if (this.needDrain) this.callbacks.unshift(() => this.drain());
     if (this.callbacks.length > 0) {
       const callbacks = this.callbacks;
       this.callbacks = [];

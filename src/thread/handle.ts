@@ -14,6 +14,7 @@ import type { FetchApp, NodeApp } from '../app/types.js';
 import { Connection, type ConnectionHost } from '../http/connection.js';
 import { Exchange, type ExchangeHost } from '../http/exchange.js';
 import { closeResponse, detach, disconnected, hears, listened, makeRequest, makeResponse } from '../http/message.js';
+import { handleObserved, observed } from '../http/observe.js';
 import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
 import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
@@ -252,7 +253,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     conn.feed(req);
     conn.req = req;
     conn.res = res;
-    const result = app.handle(req, res);
+    const result = observed() ? handleObserved(app, req, res) : app.handle(req, res);
     if (complete) req.complete = true;
     if (isPromise(result)) result.then(undefined, (error: unknown) => this.rejected(conn, res, error));
   }

@@ -162,7 +162,7 @@ export class Corpus {
     const folders: [string, string] = [join(folder, 'node'), join(folder, 'tunicorn')];
     for (const name of folders) mkdirSync(name);
     const [node, tunicorn] = folders.map((name) => ({ DIFFERENTIAL_LOG: join(name, 'notes') }));
-    const both = await Differential.start(APP, ['--threads', '2'], [node, tunicorn]);
+    const both = await Differential.start(APP, ['--threads', '2', '--graceful-timeout', '1'], [node, tunicorn]);
     // The threads are ready when one of them answers.
     await both.server.talk('GET /end-string?ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     return new Corpus(folder, both, folders);

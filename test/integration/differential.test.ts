@@ -7,6 +7,7 @@ import { lifeCases } from '../differential/cases-lives.js';
 import { requestCases } from '../differential/cases-requests.js';
 import { responseCases } from '../differential/cases-responses.js';
 import { type Case, Corpus, explain } from '../differential/corpus.js';
+import { withDifferences } from '../differential/listed.js';
 
 const DOCUMENT = new URL('../../../docs/node-differences.md', import.meta.url);
 const listed = [...readFileSync(DOCUMENT, 'utf8').matchAll(/^- \*\*([a-z-]+)\*\*/gm)].map((match) => match[1]);
@@ -14,10 +15,10 @@ const listed = [...readFileSync(DOCUMENT, 'utf8').matchAll(/^- \*\*([a-z-]+)\*\*
 const only = process.env.DIFFERENTIAL_ONLY ?? '';
 
 const GROUPS: Record<string, Case[]> = {
-  requests: requestCases,
-  responses: responseCases,
-  bodies: bodyCases,
-  lives: lifeCases,
+  requests: withDifferences(requestCases),
+  responses: withDifferences(responseCases),
+  bodies: withDifferences(bodyCases),
+  lives: withDifferences(lifeCases),
 };
 
 describe('differential corpus', () => {
