@@ -83,7 +83,7 @@ export const bodies = {
   },
   'body-unread': (_req, res) => res.end('unread'),
   'body-unread-late': async (_req, res) => {
-    await sleep(5);
+    await sleep(60);
     res.end('unread');
   },
   'body-unread-close': (_req, res) => res.writeHead(200, { Connection: 'close' }).end('unread'),

@@ -144,12 +144,6 @@ export const requestCases: Case[] = [
   one('complete: GET, nobody listens', request('GET', 'see-complete', 'X-Watch: none\r\n')),
   one('bytes of the socket: GET', request('GET', 'see-bytes')),
   one('bytes of the socket: POST', request('POST', 'see-bytes', 'Content-Length: 5\r\n', 'hello')),
-  one(
-    'bytes of the socket: two requests',
-    request('GET', 'see-bytes'),
-    { note: 'res close' },
-    request('GET', 'see-bytes'),
-  ),
   one('context: GET', request('GET', 'see-context')),
   one('context: POST', request('POST', 'see-context', 'Content-Length: 5\r\n', 'hello')),
   one(

@@ -8,7 +8,7 @@
  * the run, for what came late or twice.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, mkdtempSync, openSync, readdirSync, readSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,6 +23,8 @@ export interface Case {
   name: string;
   /** In what is sent, {handler} is the target that the handler of this name answers, {client} and {server} are the ports. */
   steps: readonly Step[];
+  /** A reset counts as an end: which of the two a client sees is a matter of time. */
+  anyEnd?: boolean;
   /** The entry of docs/node-differences.md that says why node:http and tunicorn differ here. */
   differs?: string;
 }
@@ -42,12 +44,16 @@ export interface Outcome {
 }
 
 const APP = 'test/differential/app.mjs';
+const OPTIONS = ['--threads', '2', '--graceful-timeout', '1'];
+/** s: longer than a case takes on a busy machine. */
+const KEEP_ALIVE = 30;
 /** Cases that run at once. */
-const AT_ONCE = 8;
+const AT_ONCE = 12;
 /** ms: nothing has changed for so long; how long sides that differ may take to become the same. */
 const QUIET = 60;
 const PATIENCE = 1000;
 const TRIES = 3;
+const NOTHING = Buffer.alloc(0);
 /** Bytes of a response that are compared, and shown, as they are. */
 const MOST_SHOWN = 16384;
 /** More cases that differ are no accidents. */
@@ -88,6 +94,9 @@ class Received {
 class Side {
   readonly port: number;
   private readonly folder: string;
+  /** How much of each file has been read, and what each case has noted so far. */
+  private readonly seen = new Map<string, number>();
+  private readonly noted = new Map<string, string[]>();
 
   constructor(port: number, folder: string) {
     this.port = port;
@@ -96,18 +105,42 @@ class Side {
 
   /** Request by request, and those of each in their order: a connection's requests may be served by several threads. */
   notes(id: string): string[] {
-    return readdirSync(this.folder)
-      .flatMap((name) => readFileSync(join(this.folder, name), 'utf8').split('\n'))
-      .filter((line) => line.startsWith(`${id}.`))
-      .map((line) => line.slice(id.length + 1))
-      .sort((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+    for (const name of readdirSync(this.folder)) this.readMore(name);
+    const lines = this.noted.get(id) ?? [];
+    return lines.toSorted((a, b) => Number.parseInt(a, 10) - Number.parseInt(b, 10));
+  }
+
+  private readMore(name: string): void {
+    const from = this.seen.get(name) ?? 0;
+    const path = join(this.folder, name);
+    const size = statSync(path).size;
+    if (size === from) return;
+    const bytes = Buffer.alloc(size - from);
+    const fd = openSync(path, 'r');
+    readSync(fd, bytes, 0, bytes.length, from);
+    closeSync(fd);
+    // The last line may be half written.
+    const end = bytes.lastIndexOf(10) + 1;
+    this.seen.set(name, from + end);
+    for (const line of bytes.toString('utf8', 0, end).split('\n')) {
+      const dot = line.indexOf('.');
+      if (dot < 0) continue;
+      const id = line.slice(0, dot);
+      const lines = this.noted.get(id) ?? [];
+      lines.push(line.slice(dot + 1));
+      this.noted.set(id, lines);
+    }
   }
 
   /** Does the steps on a connection of its own. look: what there is to see by now. */
-  async play(steps: readonly Step[], id: string): Promise<{ look: () => Seen; leave: () => void }> {
+  async play({ steps, anyEnd }: Case, id: string): Promise<{ look: () => Seen; leave: () => void }> {
     const client = await RawClient.connect(this.port);
     const received = new Received();
-    client.socket.prependListener('data', (chunk) => received.add(chunk));
+    client.socket.on('data', (chunk) => {
+      received.add(chunk);
+      // Nobody takes responses out of it.
+      client.data = NOTHING;
+    });
     const names = { client: String(client.port), server: String(this.port) };
     let requests = 0;
     const fill = (text: string) =>
@@ -133,7 +166,7 @@ class Side {
       look: () => ({
         // Of one that has left, nobody can say how much it had received.
         bytes: gone ? '' : received.text,
-        connection: gone ? 'ended' : client.error ? 'reset' : client.ended ? 'ended' : 'open',
+        connection: gone ? 'ended' : client.error && !anyEnd ? 'reset' : client.ended ? 'ended' : 'open',
         notes: this.notes(id),
       }),
       leave: () => client.destroy(),
@@ -161,8 +194,11 @@ export class Corpus {
     const folder = mkdtempSync(join(tmpdir(), 'tunicorn-differential-'));
     const folders: [string, string] = [join(folder, 'node'), join(folder, 'tunicorn')];
     for (const name of folders) mkdirSync(name);
-    const [node, tunicorn] = folders.map((name) => ({ DIFFERENTIAL_LOG: join(name, 'notes') }));
-    const both = await Differential.start(APP, ['--threads', '2', '--graceful-timeout', '1'], [node, tunicorn]);
+    const [node, tunicorn] = folders.map((name) => ({
+      DIFFERENTIAL_LOG: join(name, 'notes'),
+      KEEP_ALIVE: String(KEEP_ALIVE),
+    }));
+    const both = await Differential.start(APP, [...OPTIONS, '--keep-alive', String(KEEP_ALIVE)], [node, tunicorn]);
     // The threads are ready when one of them answers.
     await both.server.talk('GET /end-string?ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
     return new Corpus(folder, both, folders);
@@ -204,7 +240,7 @@ export class Corpus {
   }
 
   private async once(the: Case, id: string): Promise<Outcome> {
-    const plays = await Promise.all(this.sides.map((side) => side.play(the.steps, id)));
+    const plays = await Promise.all(this.sides.map((side) => side.play(the, id)));
     const start = performance.now();
     let seen = plays.map((play) => play.look());
     let since = start;

@@ -28,7 +28,10 @@ const LISTED: Record<string, RegExp[]> = {
     /^Expect: 100-continue without a body$/,
     /^Expect: 100-.ontinue, (the body at once|in another case)$/,
   ],
-  'half-closed': [/^half-closed in mid-(head|body)$/, /^the client leaves by DESTROY: a part was written$/],
+  'half-closed': [
+    /^half-closed (in mid-(head|body)|after the request)$/,
+    /^the client leaves by DESTROY: a part was written$/,
+  ],
   'strict-content-length': [/^length-too-/],
   'pipelined-in-order': [/^pipelined: (three, watched|POST and GET|the first closes)$/],
   refusals: [
@@ -41,7 +44,7 @@ const LISTED: Record<string, RegExp[]> = {
     /^HTTP\/2 preface$/,
     /^head: latin1 in a target$/,
   ],
-  'lazy-body': [/^a bad body, unread$/],
+  'lazy-body': [/^a bad body, unread$/, /^body-unread-late: (.*body later|Expect: 100-continue)$/],
 };
 
 /** The cases, each with the entry that it shows. */

@@ -55,6 +55,7 @@ export const lives = {
     req.socket.on('close', (hadError) => note(`socket close ${hadError}`));
   },
   'wait-quiet': () => {},
+  'answer-in-a-while': (_req, res) => setTimeout(() => res.end('late'), 80),
   'wait-read': (req, _res, note) => {
     req.resume();
     req.on('end', () => note('read'));
