@@ -31,7 +31,7 @@ export interface BodyOwner {
   watchInput(on: boolean): void;
   /** The body comes in many pieces: other threads shall not hear of them. */
   keepToSelf(): void;
-  /** Bytes of the client came, at the thread's clock. */
+  /** So many bytes of the client came, at the thread's clock. */
   received(bytes: number): void;
   /** The message is read to its end; `early` are bytes behind it, `full`: the kernel may hold more. */
   messageRead(early: Buffer | null, full: boolean): void;
@@ -47,6 +47,7 @@ export interface BodyOwner {
 /** What of IncomingMessage Node keeps to itself. */
 interface RequestState {
   _consuming: boolean;
+  _dumped: boolean;
   _addHeaderLines(headers: string[], count: number): void;
 }
 
@@ -145,6 +146,11 @@ export class BodyReader {
       this.reading = FLOWING;
       this.owner.watchInput(true);
     }
+  }
+
+  /** The message is read to its end: the request gets what of it is still here. */
+  deliver(): void {
+    if (this.message === null) this.want();
   }
 
   /** The request has all of its body. */
@@ -259,8 +265,13 @@ export class BodyReader {
   }
 }
 
-/** A reader that comes after the connection has gone on: the end, or an error where part of the body was thrown away. */
-export function readLate(req: IncomingMessage): void {
+/**
+ * A reader of a request without a body, or one that comes after the connection has gone on: the end, or an error where part of
+ * the body was thrown away. bodiless: there is none.
+ */
+export function readLate(req: IncomingMessage, bodiless: boolean): void {
+  if (bodiless) req.complete = true;
   if (req.complete) req.push(null);
-  else destroyQuietly(req, disconnected(0));
+  // As in Node, one that was thrown away unread hears nothing.
+  else if (!(req as unknown as RequestState)._dumped) destroyQuietly(req, disconnected(0));
 }

@@ -15,7 +15,7 @@ import { EAGAIN, native } from '../native/binding.js';
 import type { ControlSource, RequestControl } from '../request.js';
 import { type BodyOwner, BodyReader, MAX_TURN, readLate } from './body.js';
 import type { CostMeter } from './cost.js';
-import { disconnected, drainResponse, inChunks, part, unplug } from './message.js';
+import { closeEarly, disconnected, drainResponse, inChunks, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
 import type { SocketFace, Wire, WriteCallback } from './socket-face.js';
@@ -54,6 +54,8 @@ export interface ConnectionHost {
   failedLate(method: string, url: string, error: unknown): void;
   /** The http.Server of a program that listens itself. */
   readonly server: Server | undefined;
+  /** Tells a response that it is over; what its listeners throw is logged. */
+  emitClose(res: ServerResponse): void;
   /** A request refused while its body was read. */
   refused(conn: Connection, status: number, reason: string): void;
 }
@@ -113,6 +115,8 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   peerEnded = false;
   /** Bytes sent beside the socket, and the response's head where the fetch path has made it, for the access log. */
   directBytes = 0;
+  /** Bytes that this thread has received. */
+  bytesRead = 0;
   head = '';
   /** What it cost, us, -1 = not measured, and the clocks when it began (cost.ts). */
   cpuUs = -1;
@@ -230,11 +234,12 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   /** The request's reader wants data. */
   wantBody(req: IncomingMessage): void {
     if (this.body?.feeds(req)) this.body.want();
-    else readLate(req);
+    else readLate(req, this.body === null && req === this.req);
   }
 
   received(bytes: number): void {
     this.bodyIn += bytes;
+    this.bytesRead += bytes;
     this.touched = this.host.clock[0];
     this.socketObject?.touch();
   }
@@ -274,7 +279,7 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     else this.settleLater();
   }
 
-  private settleLater(): void {
+  settleLater(): void {
     if (this.settling) return;
     this.settling = true;
     process.nextTick(settleNT, this);
@@ -291,11 +296,15 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     if (this.blocked) return;
     const { body } = this;
     if (body?.unread && !this.last) {
+      const { res } = this;
+      if (res !== null && this.socketObject?._httpMessage === res) closeEarly(this, res);
       // Who reads, gets the rest; messageRead() comes back here. Otherwise it is read and thrown away within bounds.
       if (!body.draining && !body.wanted) body.drain();
       return;
     }
-    this.host.finishRequest(this);
+    // Who has begun to read gets what is there, before it is forgotten.
+    if (body?.wanted) body.deliver();
+    if (this.active) this.host.finishRequest(this);
   }
 
   /** Makes ready for the next request. An unread message stays, for startLinger() or gone() to end. */

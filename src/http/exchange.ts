@@ -77,7 +77,8 @@ export class Exchange implements OpenExchange, ControlSource {
   get req(): IncomingMessage {
     if (!this.request) {
       const { conn, method, target: url, rawHeaders: headers, versionMinor } = this;
-      this.request = makeRequest(conn, { method, url, headers, versionMinor }, this.complete);
+      this.request = makeRequest(conn, { method, url, headers, versionMinor });
+      this.request.complete = this.complete;
       // One that is asked for after the response gets no body: the connection has gone on.
       if (conn.exchange === this) {
         conn.feed(this.request);

@@ -20,6 +20,8 @@ interface RequestParts {
   _destroy(error: Error | null, callback: (error?: Error | null) => void): void;
   _addHeaderLines(headers: string[], count: number): void;
   _eventsCount: number;
+  upgrade: boolean | null;
+  joinDuplicateHeaders: boolean | null;
   _readableState: { readingMore: boolean };
 }
 
@@ -27,6 +29,7 @@ interface ResponseParts {
   [CONTROL]: Connection;
   _finish(): void;
   _keepAliveTimeout: number;
+  _eventsCount: number;
   _last: boolean;
   _headerSent: boolean;
   _hasBody: boolean;
@@ -44,8 +47,8 @@ const kNeedDrain = Object.getOwnPropertySymbols(new ServerResponse({ method: 'GE
 /** The parts of a head that a request object shows. */
 export type RequestHead = Pick<RequestParser, 'method' | 'url' | 'headers' | 'versionMinor'>;
 
-/** The request whose head the parser has just read. `complete`: its body too. */
-export function makeRequest(conn: Connection, parser: RequestHead, complete: boolean): IncomingMessage {
+/** The request whose head the parser has just read. As in Node it is complete, at the earliest, when its handler has returned. */
+export function makeRequest(conn: Connection, parser: RequestHead): IncomingMessage {
   const req = new IncomingMessage(conn.socket as unknown as Socket);
   const parts = req as unknown as RequestParts;
   parts[CONTROL] = conn;
@@ -56,7 +59,8 @@ export function makeRequest(conn: Connection, parser: RequestHead, complete: boo
   req.url = parser.url;
   parts._addHeaderLines(parser.headers, parser.headers.length);
   req.method = parser.method;
-  req.complete = complete;
+  parts.upgrade = false;
+  parts.joinDuplicateHeaders = null;
   return req;
 }
 
@@ -91,6 +95,9 @@ function finished(this: ResponseParts): void {
   const conn = this[CONTROL];
   if (conn.res !== (this as unknown as ServerResponse)) return;
   if (this._last) conn.last = true;
+  // As in Node, who listens for 'finish' finds the response without its socket.
+  const res = this as unknown as ServerResponse;
+  if (this._eventsCount > 0 && res.listenerCount('finish') > 0) res.prependListener('finish', unplugThis);
   conn.responseDone();
 }
 
@@ -100,13 +107,23 @@ export function inChunks(res: ServerResponse): boolean {
   return res.chunkedEncoding && _headerSent && _hasBody && !res.finished;
 }
 
+function unplugThis(this: ServerResponse): void {
+  unplug(this);
+  process.nextTick(closeNT, (this as unknown as ResponseParts)[CONTROL], this);
+}
+
 /** After the response is out: what node:http does when it has finished one. */
 export function detach(conn: Connection, req: IncomingMessage, res: ServerResponse): void {
   const { socket } = conn;
   socket._httpMessage = null;
-  if (socket.timeout !== 0) socket.setTimeout(0);
+  if (socket.timeout) socket.setTimeout(0);
   unplug(res);
   dump(req);
+}
+
+/** Somebody has listeners on the response. */
+export function hears(res: ServerResponse): boolean {
+  return (res as unknown as ResponseParts)._eventsCount > 0;
 }
 
 /** Somebody has listeners on the request. */
@@ -125,7 +142,8 @@ export function part(req: IncomingMessage | null, res: ServerResponse | null, re
 function partNT(req: IncomingMessage | null, res: ServerResponse | null, responded: boolean): void {
   try {
     if (req === null) return;
-    if (responded && req.complete) dump(req);
+    // In Node, too, a request that nobody reads hears no more when its response is out.
+    if (responded && (req.complete || !(req as unknown as RequestParts)._consuming)) dump(req);
     // Whatever the cause, as Node puts it.
     else if (!req.destroyed) destroyQuietly(req, disconnected(0));
     else if (res !== null) {
@@ -142,6 +160,19 @@ function partNT(req: IncomingMessage | null, res: ServerResponse | null, respond
 function dump(req: IncomingMessage): void {
   const parts = req as unknown as RequestParts;
   if (!parts._consuming && listened(req) && req.readableFlowing !== true) parts._dump();
+}
+
+/** The whole response is out, but the rest of the request is still being read: as in Node the response is over then. */
+export function closeEarly(conn: Connection, res: ServerResponse): void {
+  const { socket } = conn;
+  socket._httpMessage = null;
+  if (socket.timeout) socket.setTimeout(0);
+  unplug(res);
+  process.nextTick(closeNT, conn, res);
+}
+
+function closeNT(conn: Connection, res: ServerResponse): void {
+  conn.host.emitClose(res);
 }
 
 /** The response leads nowhere any more. */

@@ -6,10 +6,12 @@
 import type { Server } from 'node:http';
 import { Duplex } from 'node:stream';
 import { native, type SocketAddress } from '../native/binding.js';
+import { threadServer } from './observe.js';
 
 /** The connection as its socket sees it. */
 export interface Wire {
   readonly fd: number;
+  readonly bytesRead: number;
   /** The fd still is this connection's. */
   readonly open: boolean;
   /** The http.Server of a program that listens itself. */
@@ -36,8 +38,8 @@ export type WriteCallback = (error?: Error | null) => void;
 
 export abstract class SocketFace extends Duplex {
   bytesWritten = 0;
-  bytesRead = 0;
-  timeout = 0;
+  /** As in net.Socket: undefined until setTimeout() is called. */
+  timeout: number | undefined = undefined;
   connecting = false;
   protected readonly wire: Wire;
   private local: SocketAddress | null = null;
@@ -45,7 +47,7 @@ export abstract class SocketFace extends Duplex {
   private timer: NodeJS.Timeout | null = null;
 
   constructor(wire: Wire) {
-    super({ allowHalfOpen: true, emitClose: true, autoDestroy: false });
+    super({ allowHalfOpen: true, emitClose: false, autoDestroy: false });
     this.wire = wire;
   }
 
@@ -62,11 +64,6 @@ export abstract class SocketFace extends Duplex {
   }
 
   // --- what net.Socket has ---
-
-  /** As Node's sockets of a server. */
-  get server(): Server | undefined {
-    return this.wire.server;
-  }
 
   private localName(): SocketAddress | null {
     if (!this.local && this.wire.open) {
@@ -106,6 +103,16 @@ export abstract class SocketFace extends Duplex {
     const a = this.localName();
     return a && a.family !== 'unix' ? { address: a.address, family: familyName(a), port: a.port } : {};
   }
+  /** Bytes that this thread has read from the connection. */
+  get bytesRead(): number {
+    return this.wire.bytesRead;
+  }
+
+  /** The app's http.Server, or one of the thread's that does not listen: for who expects to find one. */
+  get server(): Server {
+    return this.wire.server ?? threadServer();
+  }
+
   get pending(): boolean {
     return false;
   }
@@ -125,10 +132,10 @@ export abstract class SocketFace extends Duplex {
     return this;
   }
 
-  /** As Node's server: request and response hear of it, and where nobody listens the connection ends. */
+  /** As Node's server: request and response hear of it, and where neither listens the connection ends. */
   private onTimeout(): void {
-    const own = this.emit('timeout');
-    if (!this.wire.timedOut(this) && !own) this.destroy();
+    if (!this.wire.timedOut(this)) this.destroy();
+    this.emit('timeout');
   }
 
   protected stopTimer(): void {
@@ -146,6 +153,10 @@ export abstract class SocketFace extends Duplex {
   }
   setKeepAlive(): this {
     return this;
+  }
+  /** As net.Socket's, but the client sees the connection end, not a reset. */
+  resetAndDestroy(): this {
+    return this.destroy();
   }
   ref(): this {
     return this;

@@ -16,6 +16,9 @@ type Part = string | Uint8Array;
 const MAX_SEND = 1 << 30;
 /** Behind every chunk of a chunked body. */
 const CRLF = Buffer.from('\r\n');
+function emitClose(socket: ClientSocket, hadError: boolean): void {
+  socket.emit('close', hadError);
+}
 
 export class ClientSocket extends SocketFace {
   /** Node's ServerResponse keeps itself here while it owns the socket. */
@@ -52,7 +55,7 @@ export class ClientSocket extends SocketFace {
   override uncork(): void {
     // ServerResponse.end() sets _writableState.corked to 1 to say: all of it, now.
     this.corks = this._all() ? 0 : Math.max(0, this.corks - 1);
-    if (this.corks === 0 && this.parts.length > 0) this.flush();
+    if (this.corks === 0 && (this.parts.length > 0 || this.callbacks.length > 0)) this.flush();
   }
 
   // @ts-expect-error: Duplex has it as an accessor too, its type says property.
@@ -274,7 +277,8 @@ export class ClientSocket extends SocketFace {
 
   /** All of the output has been taken. */
   private taken(): void {
-    if (this.needDrain) this.callbacks.push(() => this.drain());
+    // As in Node's streams: 'drain' comes before the callbacks of what has been taken.
+    if (this.needDrain) this.callbacks.unshift(() => this.drain());
     if (this.callbacks.length > 0) {
       const callbacks = this.callbacks;
       this.callbacks = [];
@@ -354,6 +358,8 @@ export class ClientSocket extends SocketFace {
     const listened = this.listenerCount('error') > 0;
     this.wire.socketGone(error);
     callback(listened ? error : null);
+    // As net.Socket's, with its argument, and behind 'error'.
+    process.nextTick(emitClose, this, error !== null);
   }
 }
 

@@ -2,12 +2,17 @@
  * A process that loads the app once and tells its parent over IPC whether that went well; what goes wrong is on standard error.
  * Arguments: the app. Started by arbiter/app-check.ts in the app's folder.
  */
+import { Adoption } from '../app/adopt.js';
 import { loadApp } from '../app/load.js';
 import { TunicornError } from '../errors.js';
-import { describeError } from '../log.js';
+import { createLogger, describeError } from '../log.js';
 
 try {
-  await loadApp(process.argv[2], { cwd: process.cwd() });
+  // A program that listens itself shall not really do so.
+  const log = createLogger({ level: 'error', errorlog: '-' });
+  const adoption = new Adoption({ address: 'http://127.0.0.1:8000', log, quiet: true });
+  adoption.install();
+  await loadApp(process.argv[2], { cwd: process.cwd(), adoption });
   // What the app has opened may keep this process alive: its task is done.
   process.send?.({ loaded: true }, () => process.exit(0));
 } catch (err) {

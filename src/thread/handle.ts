@@ -17,11 +17,13 @@ import {
   closeResponse,
   detach,
   disconnected,
+  hears,
   isDisconnected,
   listened,
   makeRequest,
   makeResponse,
 } from '../http/message.js';
+import { handleObserved, observed } from '../http/observe.js';
 import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
 import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
@@ -112,7 +114,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     const n = native.recvHead(fd, parser.memory, parser.inputAt, have, room);
     if (n > 0) {
       conn.full = n === room;
-      if (conn.hasSocket) conn.socket.bytesRead += n;
+      conn.bytesRead += n;
       this.process(conn, have + n, have, null);
     } else if (n === EAGAIN) {
       conn.full = false;
@@ -231,7 +233,9 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     this.control[this.current] = 0;
     conn.inHandler = false;
     if (this.deferred !== null) this.runDeferred(conn);
-    if (conn.responded) {
+    // Who listens to 'finish' hears of it in its turn among the ticks that the handler has asked for, and then of 'close'.
+    if (conn.responded && conn.res !== null && hears(conn.res)) conn.settleLater();
+    else if (conn.responded) {
       this.inTurn = true;
       conn.settle();
       this.inTurn = false;
@@ -258,12 +262,18 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   }
 
   private callNode(conn: Connection, complete: boolean, app: NodeApp, event: HookEvent | ''): void {
-    const req = makeRequest(conn, this.parser, complete);
+    const req = makeRequest(conn, this.parser);
     const res = makeResponse(conn, req, !conn.last, this.keepAliveMs);
     conn.feed(req);
     conn.req = req;
     conn.res = res;
-    const result = event === '' ? app.handle(req, res) : app.hooks?.call(event, req, res);
+    const result =
+      event !== ''
+        ? app.hooks?.call(event, req, res)
+        : observed()
+          ? handleObserved(app, app.hooks?.server, req, res)
+          : app.handle(req, res);
+    if (complete) req.complete = true;
     if (isPromise(result)) result.then(undefined, (error: unknown) => this.rejected(conn, res, error));
   }
 
@@ -347,8 +357,9 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   }
 
   later(conn: Connection, callbacks: WriteCallback[]): void {
-    if (!conn.inHandler) process.nextTick(runAll, this, conn, callbacks);
-    else if (this.deferred === null) this.deferred = callbacks;
+    if (!conn.inHandler || callbacks.length > 1 || (conn.res !== null && hears(conn.res))) {
+      process.nextTick(runAll, this, conn, callbacks);
+    } else if (this.deferred === null) this.deferred = callbacks;
     else this.deferred.push(...callbacks);
   }
 

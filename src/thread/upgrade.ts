@@ -81,7 +81,8 @@ export function handOver(handler: Handler, conn: Connection, event: HookEvent): 
   const head = conn.early ?? EMPTY;
   conn.early = null;
   try {
-    const req = makeRequest(conn, parser, true);
+    const req = makeRequest(conn, parser);
+    req.complete = true;
     (req as { socket: unknown }).socket = socket;
     (req as unknown as { upgrade: boolean }).upgrade = true;
     conn.upgradeFailed = failed;

@@ -124,7 +124,7 @@ const CASES: Array<[string, Scenario]> = [
 describe('upgrade, the socket against node:http', () => {
   let both: Differential;
   before(async () => {
-    both = await Differential.start('upgrade.mjs', ['--threads', '1', '--keep-alive', '5'], true);
+    both = await Differential.start('upgrade.mjs', ['--threads', '1', '--keep-alive', '5'], { listens: true });
   });
   after(() => both?.stop());
 

@@ -7,7 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { HttpServer } from './http-server.js';
+import { appPath, HttpServer } from './http-server.js';
 import { until } from './poll.js';
 import { RawClient } from './raw-client.js';
 
@@ -25,7 +25,7 @@ export type Scenario = (client: RawClient) => Promise<void>;
 
 export class Differential {
   private readonly child: ChildProcess;
-  private readonly nodePort: number;
+  readonly nodePort: number;
   readonly server: HttpServer;
 
   private constructor(child: ChildProcess, nodePort: number, server: HttpServer) {
@@ -34,23 +34,19 @@ export class Differential {
     this.server = server;
   }
 
-  /** listens: it is a program that listens itself. */
+  /** app: as for HttpServer. listens: it is a program that listens itself. env: more of the environment, of node:http's process and of tunicorn. */
   static async start(
     app: string,
     args: readonly string[] = ['--threads', '1'],
-    listens = false,
+    { listens = false, env = [{}, {}] as readonly [Record<string, string>, Record<string, string>] } = {},
   ): Promise<Differential> {
-    const child = spawn(
-      process.execPath,
-      [...(listens ? [] : [`${FIXTURES}node-http-server.mjs`]), `${FIXTURES}${app}`],
-      {
-        stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
-        env: { ...process.env, NODE_PORT: '0' },
-      },
-    );
+    const child = spawn(process.execPath, [...(listens ? [] : [`${FIXTURES}node-http-server.mjs`]), appPath(app)], {
+      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+      env: { ...process.env, NODE_PORT: '0', ...env[0] },
+    });
     const [line] = await once(child.stdout!.setEncoding('utf8'), 'data');
     try {
-      const server = await HttpServer.start(app, args);
+      const server = await HttpServer.start(app, args, env[1]);
       return new Differential(child, Number(/port (\d+)/.exec(line)![1]), server);
     } catch (error) {
       child.kill('SIGKILL');

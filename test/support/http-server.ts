@@ -8,13 +8,16 @@ import { RawClient } from './raw-client.js';
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 
+/** app: a file of test/integration/fixtures, or a path from the package's root where it has a slash. */
+export function appPath(app: string): string {
+  return app.includes('/') ? `${ROOT}${app}` : `${ROOT}test/integration/fixtures/${app}`;
+}
+
 export class HttpServer extends ArbiterProcess {
   port = 0;
 
-  /** app: a file of test/integration/fixtures, or a path from the package's root where it has a slash. */
-  static async start(app: string, args: readonly string[] = []): Promise<HttpServer> {
-    const spec = app.includes('/') ? `${ROOT}${app}` : `${ROOT}test/integration/fixtures/${app}`;
-    const server = new HttpServer([CLI, '-b', '127.0.0.1:0', ...args, spec]);
+  static async start(app: string, args: readonly string[] = [], env: Record<string, string> = {}): Promise<HttpServer> {
+    const server = new HttpServer([CLI, '-b', '127.0.0.1:0', ...args, appPath(app)], env);
     try {
       const [address] = await server.addresses();
       server.port = Number(new URL(address).port);

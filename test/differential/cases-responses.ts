@@ -1,0 +1,16 @@
+/** Every handler of responses.mjs, asked in several forms. */
+import { type Case, handlerNames, request } from './corpus.js';
+
+const FORMS: Record<string, (handler: string) => string> = {
+  GET: (handler) => request('GET', handler),
+  'GET, nobody listens': (handler) => request('GET', handler, 'X-Watch: none\r\n'),
+  HEAD: (handler) => request('HEAD', handler, 'X-Watch: res\r\n'),
+  'GET, HTTP/1.0': (handler) => request('GET', handler, 'X-Watch: res\r\n', '', '1.0'),
+  'GET, HTTP/1.0 keep-alive': (handler) => request('GET', handler, 'Connection: keep-alive\r\n', '', '1.0'),
+  'GET, Connection: close': (handler) => request('GET', handler, 'Connection: close\r\n'),
+  'POST with a body': (handler) => request('POST', handler, 'Content-Length: 5\r\nX-Watch: res\r\n', 'hello'),
+};
+
+export const responseCases: Case[] = (await handlerNames('responses')).flatMap((handler) =>
+  Object.entries(FORMS).map(([form, ask]) => ({ name: `${handler}: ${form}`, steps: [ask(handler)] })),
+);

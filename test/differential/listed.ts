@@ -1,0 +1,56 @@
+/**
+ * Which cases show which entry of docs/node-differences.md. A case that differs and is not here fails the test, and so does one that
+ * is here and does not differ.
+ */
+import type { Case } from './corpus.js';
+
+const LISTED: Record<string, RegExp[]> = {
+  'complete-earlier': [
+    /^complete: a whole body$/,
+    /^context: await$/,
+    /^body-(unread|unread-close|resume|answer-first): (Content-Length|chunked|HTTP\/1\.0)$/,
+    /^body-answer-first: Content-Length, nobody listens$/,
+    /^body-async-break: (Content-Length|chunked|HTTP\/1\.0|Content-Length, body later|Expect: 100-continue)$/,
+    /^(end-callback|end-encoding-callback|end-only-callback|end-chunk-twice|write-after-end|write-end): POST with a body$/,
+    /^pipelined: unread POST and GET$/,
+  ],
+  'async-context': [/^context: POST$/],
+  'socket-end': [/^socket-events/, /^socket-end/],
+  'socket-had-error': [
+    /^the client leaves by RESET: wait$/,
+    /^the client leaves by (RESET|DESTROY): wait in a body, unread$/,
+    /^timeout-nobody: POST, half a body$/,
+  ],
+  'client-close-wins': [/^connection-(keep|other): GET, Connection: close$/],
+  'finish-sooner': [/^(end-chunk-twice|write-after-end): GET, nobody listens$/],
+  'end-after-destroy': [/^destroy-req-(after|finish|close)$/],
+  'no-needless-continue': [
+    /^Expect: 100-continue without a body$/,
+    /^Expect: 100-.ontinue, (the body at once|in another case)$/,
+  ],
+  'half-closed': [
+    /^half-closed (in mid-(head|body)|after the request)$/,
+    /^the client leaves by DESTROY: a part was written$/,
+  ],
+  'strict-content-length': [/^length-too-/],
+  'pipelined-in-order': [/^pipelined: (three, watched|POST and GET|the first closes)$/],
+  refusals: [
+    /^pipelined: the second is bad$/,
+    /^rubbish$/,
+    /^a bad body(, later)?$/,
+    /^no Host$/,
+    /^Expect: something$/,
+    /^CONNECT$/,
+    /^HTTP\/2 preface$/,
+    /^head: latin1 in a target$/,
+  ],
+  'lazy-body': [/^a bad body, unread$/, /^body-unread-late: (.*body later|Expect: 100-continue)$/],
+};
+
+/** The cases, each with the entry that it shows. */
+export function withDifferences(cases: readonly Case[]): Case[] {
+  return cases.map((the) => {
+    const found = Object.entries(LISTED).find(([, names]) => names.some((name) => name.test(the.name)));
+    return found === undefined ? the : { ...the, differs: found[0] };
+  });
+}
