@@ -44,7 +44,7 @@ export const CHOICES = {
   /** Bytes from one chunk's data to the next one's, and beyond 20 of each of them in all (9112, 7.1.1: to be limited). */
   chunkLine: 4096,
   chunkLines: 16 * 1024,
-  // Besides: no tab behind a Content-Length, which llhttp refuses; a bare LF ends no line (2.2), folded lines are refused (5.2), no white space in chunk lines (7.1.1), equal
+  // Besides: no tab behind a Content-Length or Transfer-Encoding, which llhttp refuses; a bare LF ends no line (2.2), folded lines are refused (5.2), no white space in chunk lines (7.1.1), equal
   // Content-Lengths are refused like different ones (6.3), codings other than chunked are not known (6.1).
 };
 
@@ -224,7 +224,7 @@ function fieldLines(lines: string[], faults: Array<[string, number]>): string[] 
     const field = FIELD_LINE.exec(line);
     if (field === null) faults.push(['not a field line', 400]);
     else fields.push(field[1], field[2].replace(/[ \t]+$/, ''));
-    if (/^content-length:.*\t[ \t]*$/i.test(line)) faults.push(['tab', 400]);
+    if (/^(?:content-length|transfer-encoding):.*\t[ \t]*$/i.test(line)) faults.push(['tab', 400]);
     if (line.length > CHOICES.fieldSize) faults.push(['field too long', 431]);
   }
   return fields;
