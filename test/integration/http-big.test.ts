@@ -45,7 +45,7 @@ describe('http, big bodies', () => {
 describe('fetch, big bodies', () => {
   let server: HttpServer;
   before(async () => {
-    server = await HttpServer.start('http-big-fetch.mjs', ['--threads', '2']);
+    server = await HttpServer.start('http-big-fetch.mjs', ['--threads', '2', '--keep-alive', '60']);
   });
   after(() => server?.stop());
 
@@ -69,6 +69,18 @@ describe('fetch, big bodies', () => {
       assert.ok(grown <= MOST_GROWTH, `grew by ${grown} MiB`);
     });
   }
+
+  it('a connection serves on after a long upload in many pieces, again and again', async () => {
+    const client = await server.connect();
+    for (let round = 0; round < 3; round++) {
+      client.write('POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 400000\r\n\r\n');
+      for (let i = 0; i < 40; i++) await client.send(Buffer.alloc(10_000, i));
+      assert.equal(JSON.parse((await client.response()).body).size, 400_000);
+      client.write('GET /hello HTTP/1.1\r\nHost: x\r\n\r\n');
+      assert.equal((await client.response()).body, 'hello');
+    }
+    client.destroy();
+  });
 
   it('request.body as a stream', async (t) => {
     const grown = await growth(async (size) => {

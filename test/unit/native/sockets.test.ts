@@ -42,7 +42,7 @@ runInBoth('socket calls', import.meta.url, {
       () => native.peek(CLOSED),
       () => native.send(CLOSED, buffer, 0, 8),
       () => native.sendv(CLOSED, [buffer]),
-      () => native.sendfile(CLOSED, 0, 0, 1),
+      () => native.sendfile(CLOSED, CLOSED, 0, 1),
       () => native.fileSize(CLOSED),
       () => native.sendString(CLOSED, 'x', 0),
       () => native.sendHead(CLOSED, 'x', buffer, 0, 8),
