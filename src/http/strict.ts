@@ -140,6 +140,8 @@ export class ChunkMeter {
   private wrong(whole: boolean): string {
     if (whole) this.framing += Math.max(0, this.line.length - PLAIN_CHUNK_LINE);
     if (this.line.length > MAX_CHUNK_LINE || this.framing > MAX_FRAMING) return 'Chunk extensions too long';
-    return whole && !CHUNK_LINE.test(this.line) ? 'Invalid chunk line' : '';
+    // Behind the end of its line no data need to have come to know that it is wrong.
+    const ended = whole || (this.line.length > 2 && this.line.endsWith('\r\n'));
+    return ended && !CHUNK_LINE.test(this.line) ? 'Invalid chunk line' : '';
   }
 }

@@ -257,13 +257,22 @@ for (const kind of KINDS) {
     const DRIPS = 25;
 
     /** Sends a piece every 100 ms, so many of them or until the server has answered or ended. */
-    async function drip(server: HttpServer, begin: string, piece: string, end: string): Promise<RawClient> {
+    async function drip(
+      server: HttpServer,
+      begin: string,
+      piece: string,
+      end: string,
+      most = DRIPS,
+    ): Promise<RawClient> {
       const client = await server.connect();
       client.write(begin);
       let sent = 0;
-      const timer = setInterval(() => sent++ < DRIPS && !client.ended && client.write(piece), 100);
+      const timer = setInterval(() => sent++ < most && !client.ended && client.write(piece), 100);
       try {
-        await until(() => sent >= DRIPS || client.ended || client.error !== null, { what: 'the drips' });
+        await until(() => sent >= most || client.ended || client.error !== null, {
+          timeoutMs: 60_000,
+          what: 'the drips',
+        });
       } finally {
         clearInterval(timer);
       }
@@ -283,7 +292,7 @@ for (const kind of KINDS) {
 
     it('--body-min-rate: a body that comes byte by byte gets 408, an honest one and a conversation go on', () =>
       serve(['--body-timeout', '1', '--body-min-rate', '500'], async (server) => {
-        const slow = await drip(server, chunked('/echo'), '1\r\na\r\n', '0\r\n\r\n');
+        const slow = await drip(server, chunked('/echo'), '1\r\na\r\n', '0\r\n\r\n', 300);
         assert.equal((await slow.response()).status, 408);
         assert.equal(await slow.end(), '');
         const piece = 'b'.repeat(0x100);
