@@ -63,6 +63,8 @@ export class BodyReader {
   /** The request object whose body was never asked for and is thrown away. */
   private dumped: IncomingMessage | null = null;
   private drained = 0;
+  /** What came with the head has not been asked for. */
+  private fresh = false;
 
   constructor(owner: BodyOwner, parser: RequestParser) {
     this.owner = owner;
@@ -76,6 +78,7 @@ export class BodyReader {
     this.trailers = null;
     this.drained = 0;
     this.takePieces();
+    this.fresh = true;
     if (complete) {
       this.message = null;
       this.reading = NONE;
@@ -135,6 +138,12 @@ export class BodyReader {
     const req = this.request;
     const { pieces } = this;
     if (req === null) return;
+    if (this.fresh) {
+      // As in Node, where a body comes after the ticks that its handler has asked for.
+      this.fresh = false;
+      process.nextTick(wantNT, this, req);
+      return;
+    }
     if (pieces.length > 0) {
       this.pieces = [];
       let room = true;
@@ -150,6 +159,7 @@ export class BodyReader {
 
   /** The message is read to its end: the request gets what of it is still here. */
   deliver(): void {
+    this.fresh = false;
     if (this.message === null) this.want();
   }
 
@@ -263,6 +273,10 @@ export class BodyReader {
     this.pieces = [];
     this.trailers = null;
   }
+}
+
+function wantNT(reader: BodyReader, req: IncomingMessage): void {
+  if (reader.feeds(req)) reader.want();
 }
 
 /**

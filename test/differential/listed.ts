@@ -7,7 +7,6 @@ import type { Case } from './corpus.js';
 const LISTED: Record<string, RegExp[]> = {
   'complete-earlier': [
     /^complete: a whole body$/,
-    /^context: await$/,
     /^body-(unread|unread-close|resume|answer-first): (Content-Length|chunked|HTTP\/1\.0)$/,
     /^body-answer-first: Content-Length, nobody listens$/,
     /^body-async-break: (Content-Length|chunked|HTTP\/1\.0|Content-Length, body later|Expect: 100-continue)$/,
