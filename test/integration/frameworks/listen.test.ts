@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { request } from 'undici';
 import { HttpServer } from '../../support/http-server.js';
 
-describe('a program that listens by itself', { skip: 'needs the adoption of listeners' }, () => {
+describe('a program that listens by itself', () => {
   for (const args of [
     ['--threads', '2'],
     ['-k', 'sync'],

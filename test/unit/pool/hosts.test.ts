@@ -55,10 +55,13 @@ for (const [name, create] of [
     const fds = () => openFds().filter((fd) => !fd.includes(' /')).length;
     const [threadsBefore, fdsBefore] = [threadCount(), fds()];
     const host = create({ entry, threads: 3, ...options });
+    // Both libraries unref threads that are about to end; the arbiter keeps a real worker's loop alive.
+    const alive = setInterval(() => {}, 1000);
     try {
       await body(host);
     } finally {
       await host.destroy();
+      clearInterval(alive);
     }
     await until(() => threadCount() <= threadsBefore, { what: 'the threads to end' });
     await until(() => fds() <= fdsBefore, { what: 'the fds to be closed' });
