@@ -76,7 +76,7 @@ for (const app of APPS) {
       const { line } = await log.ask(get('/fails'));
       assert.deepEqual(TIME.exec(line)?.slice(1), ['-', '"GET /fails HTTP/1.1" 500 0 "-" "-"']);
       // The second of a connection, whose first has left a response behind.
-      const answer = await log.server.talk(`${get('/plain', '', false)}no request\r\n\r\n`);
+      const answer = await log.server.talk(`${get('/plain', '', false)}(no request)\r\n\r\n`);
       assert.match(answer, /^HTTP\/1\.1 200 [\s\S]*HTTP\/1\.1 400 /);
       assert.deepEqual(TIME.exec(await log.line())?.slice(1), ['-', '"GET /plain HTTP/1.1" 200 5 "-" "-"']);
       assert.deepEqual(TIME.exec(await log.line())?.slice(1), ['-', '"-" 400 0 "-" "-"']);
@@ -129,7 +129,7 @@ for (const app of APPS) {
     });
 
     it('- where there was no request', async () => {
-      const answer = await log.server.talk(`${get('/plain', '', false)}no request\r\n\r\n`);
+      const answer = await log.server.talk(`${get('/plain', '', false)}(no request)\r\n\r\n`);
       assert.match(answer, /HTTP\/1\.1 400 /);
       assert.equal((await log.line()).split('\t')[4], '200');
       const line = (await log.line()).split('\t');

@@ -19,7 +19,7 @@ for (const kind of [
   describe(`http streams, ${kind.name}`, () => {
     let server: HttpServer;
     before(async () => {
-      server = await HttpServer.start(kind.app, [...kind.args, '--body-timeout', '2']);
+      server = await HttpServer.start(kind.app, [...kind.args, '--send-timeout', '2']);
     });
     after(() => server?.stop());
 
@@ -54,7 +54,7 @@ for (const kind of [
       });
     }
 
-    it('a client that takes nothing is dropped after --body-timeout', async () => {
+    it('a client that takes nothing is dropped after --send-timeout', async () => {
       const client = await server.connect();
       client.socket.pause();
       client.write(GET('/big'));

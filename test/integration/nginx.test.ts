@@ -37,7 +37,7 @@ function talk(port: number, { text, cuts }: Case): Promise<Array<Map<string, str
       } catch (error) {
         const { message } = error as Error;
         // A mutant in HTTP/0.9 is answered by nginx in kind: a body and nothing else.
-        if (/^no status line: "(?:[A-Z]+ \d+\\n|<html>)/.test(message)) socket.destroy();
+        if (/^no status line: "(?:[A-Z]+ \d+\\n|<html>|\d{3} )/.test(message)) socket.destroy();
         else socket.destroy(new Error(`${show(text)}: ${message}`));
       }
     });
