@@ -9,7 +9,8 @@
 /** A target in origin-form: "#" starts a fragment, which has no place in a request (RFC 9112, 3.2). Controls, space, DEL and non-ASCII have none either. */
 const ORIGIN_FORM = /^\/[!"$-~]*$/;
 
-const NAME = "[\\w\\-.~!$&'()*+,;=%]";
+/** A character of a reg-name: RFC 3986, 3.2.2. */
+const NAME = "(?:[\\w\\-.~!$&'()*+,;=]|%[0-9A-Fa-f]{2})";
 const LITERAL = '\\[[0-9A-Fa-f:.]+\\]';
 /** uri-host [ ":" port ]; the name may be empty (RFC 9112, 3.2: no authority). */
 const HOST = new RegExp(`^(?:${LITERAL}|${NAME}*)(?::\\d*)?$`);

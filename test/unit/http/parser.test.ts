@@ -153,3 +153,10 @@ test('nothing of a refused message is left for the next', () => {
     assert.deepEqual([status, body, trailers, rest], [0, 'abc', ['T', 'u'], 'x'], text);
   }
 });
+
+test('a percent sign in Host, or in an authority, begins two hexadecimal digits', () => {
+  const ask = (host: string) => feed([`GET / HTTP/1.1\r\nHost: ${host}\r\n\r\n`]).status;
+  assert.equal(ask('a%2Db:80'), 0);
+  for (const host of ['%', 'localho%t', 'a%2']) assert.equal(ask(host), 400, host);
+  assert.equal(feed(['GET http://a%/ HTTP/1.1\r\nHost: a\r\n\r\n']).status, 400);
+});
