@@ -179,6 +179,10 @@ export class RequestParser {
       if (skip === length) return NEED_MORE;
     }
     this.start = at + skip;
+    // HTTP/2's preface, reserved (RFC 9113, 11.6): llhttp would wait for the rest of it behind what looks like a whole head.
+    if (this.memory[this.start] === 80 && length - skip >= 4 && isPreface(this.memory, this.start)) {
+      return this.failed(400, 'HTTP/2 is not spoken here');
+    }
     const result = this.execute(message, this.start, length - skip);
     this.consumed += skip;
     return result;
@@ -418,6 +422,11 @@ export class RequestParser {
     if (m.trailerName !== '') m.trailers.push(m.trailerName, m.trailerValue.replace(/^[ \t]+|[ \t]+$/g, ''));
     m.trailerName = m.trailerValue = '';
   }
+}
+
+/** "PRI ", of which the first byte is known. */
+function isPreface(memory: Buffer, at: number): boolean {
+  return memory[at + 1] === 82 && memory[at + 2] === 73 && memory[at + 3] === 32;
 }
 
 /** Four bytes that spell host in any case. */

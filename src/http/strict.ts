@@ -87,8 +87,7 @@ export function methodStatus(memory: Buffer, at: number, length: number): number
   const text = memory.latin1Slice(at, at + Math.min(length, 33));
   const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]*/.exec(text)![0].length;
   if (token === text.length) return token > 32 ? 400 : 0;
-  // PRI is HTTP/2's preface, reserved (RFC 9113, 11.6).
-  return token > 0 && text[token] === ' ' && !text.startsWith('PRI ') ? 501 : 400;
+  return token > 0 && text[token] === ' ' ? 501 : 400;
 }
 
 /** Most bytes between the data of two chunks: CRLF, size, extensions, CRLF. */

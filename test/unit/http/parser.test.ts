@@ -160,3 +160,10 @@ test('a percent sign in Host, or in an authority, begins two hexadecimal digits'
   for (const host of ['%', 'localho%t', 'a%2']) assert.equal(ask(host), 400, host);
   assert.equal(feed(['GET http://a%/ HTTP/1.1\r\nHost: a\r\n\r\n']).status, 400);
 });
+
+test("HTTP/2's preface is refused as soon as its method is there", () => {
+  for (const text of ['PRI ', 'PRI / HTTP/1.1\r\n\r\n', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n']) {
+    assert.equal(feed([text]).status, 400, text);
+  }
+  assert.equal(feed(['PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n']).method, 'PROPFIND');
+});
