@@ -242,10 +242,11 @@ export class RequestParser {
   /** Limits of a head that is not complete. */
   private checkPartial(end: number): number {
     const { line, fieldSize } = this.limits;
+    const { urlEnd } = this;
+    // HTTP/0.9 has no version there; llhttp goes on to fields.
+    if (urlEnd > 0 && urlEnd < end && this.memory[urlEnd] !== 32) return this.failed(400, 'Malformed request line');
     if (this.fieldCount === 0 && !this.expectValue) {
-      // Inside the request line, or just behind it. HTTP/0.9 has no version there, and no line behind it.
-      const { urlEnd } = this;
-      if (urlEnd > 0 && urlEnd < end && this.memory[urlEnd] !== 32) return this.failed(400, 'Malformed request line');
+      // Inside the request line, or just behind it.
       const seen = (this.urlEnd > 0 ? this.urlEnd : end) - this.start;
       if (line > 0 && seen > line + METHOD_ROOM) return this.failed(414, 'Request line too long');
       if (this.urlEnd === 0 || this.urlEnd === end) return NEED_MORE;

@@ -167,3 +167,7 @@ test("HTTP/2's preface is refused as soon as its method is there", () => {
   }
   assert.equal(feed(['PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n']).method, 'PROPFIND');
 });
+
+test('a request line without a version is refused, also where the head is not whole', () => {
+  for (const text of ['PUT /\nH', 'PUT /\r\nH', 'GET /r\nHost: a\r\nX']) assert.equal(feed([text]).status, 400, text);
+});
