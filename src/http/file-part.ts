@@ -1,8 +1,8 @@
 /** A range of an open file in a socket's queue: it leaves by sendfile, from the page cache to the socket. */
 import { native } from '../native/binding.js';
 
-/** Bytes in one call: whoever else waits for the thread gets a turn, also where the disk is slow. */
-const PIECE = 1 << 20;
+/** Bytes in one call, and in a row: whoever else waits for the thread gets a turn, also where the disk is slow. */
+export const PIECE = 1 << 20;
 
 export class FilePart {
   private readonly file: number;

@@ -6,7 +6,7 @@
  * queue instead of reading, and stays pending. When the range has left, or anything is not as usual (the file ended early, an
  * error, a pause, an unpipe, another listener), the stream's position is set to what has left and Node's _read() goes on from
  * there: it finds the end, or the error, and tells everybody in its usual order. Only streams of which nobody else sees the
- * data come here, and only responses with a length: see eligible().
+ * data come here: see plain() and lengthOf(). A response without a length gets chunks, larger ones than Node makes.
  */
 import fs, { type ReadStream } from 'node:fs';
 import { OutgoingMessage, ServerResponse } from 'node:http';
@@ -14,9 +14,12 @@ import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
 import { FilePart } from './file-part.js';
+import type { ClientSocket } from './socket.js';
 
 /** Shorter ranges are read: a system call more for the head is not worth it. */
 const LEAST = 64 * 1024;
+/** Bytes of a chunk, where the response has no length: so much is read at once where the sending stops in its middle. */
+const CHUNK = 256 * 1024;
 
 type Read = (this: ReadStream, size: number) => void;
 type Destroy = (this: ReadStream, error: Error | null, callback: (error?: Error | null) => void) => void;
@@ -35,7 +38,10 @@ interface FileStream {
 interface Response {
   [CONTROL]?: Connection;
   _header: string | null;
+  _headerSent: boolean;
   _hasBody: boolean;
+  _removedTE: boolean;
+  useChunkedEncodingByDefault: boolean;
   _contentLength: number | null;
   chunkedEncoding: boolean;
 }
@@ -108,17 +114,23 @@ function interpose(stream: ReadStream, res: ServerResponse): void {
   };
 }
 
-/** Bytes that the response still waits for, all of them from this stream; 0: it is not to be sent so. */
+/**
+ * Bytes that the response still waits for, all of them from this stream; 0: it is not to be sent so. Infinity: as many as there
+ * are, in chunks.
+ */
 function lengthOf(res: ServerResponse): number {
   const parts = res as unknown as Response & Record<symbol, number>;
   if (res.destroyed || res.writableEnded || res.writableCorked > 0 || res.writableLength > 0) return 0;
   if (parts[kBytesWritten as symbol] !== 0 || parts[CONTROL]?.res !== res) return 0;
   if (parts._header === null) {
+    if (res.hasHeader('transfer-encoding') || bodyless(res)) return 0;
     const length = res.getHeader('content-length');
-    if (res.hasHeader('transfer-encoding') || !/^\d{1,15}$/.test(String(length))) return 0;
-    return bodyless(res) ? 0 : Number(length);
+    if (length === undefined)
+      return parts.useChunkedEncodingByDefault && !parts._removedTE ? Number.POSITIVE_INFINITY : 0;
+    return /^\d{1,15}$/.test(String(length)) ? Number(length) : 0;
   }
-  return parts._hasBody && !parts.chunkedEncoding ? (parts._contentLength ?? 0) : 0;
+  if (!parts._hasBody) return 0;
+  return parts.chunkedEncoding ? Number.POSITIVE_INFINITY : (parts._contentLength ?? 0);
 }
 
 function bodyless({ req, statusCode }: ServerResponse): boolean {
@@ -129,47 +141,121 @@ function bodyless({ req, statusCode }: ServerResponse): boolean {
 function send(stream: ReadStream, res: ServerResponse, size: number): boolean {
   const file = stream as unknown as FileStream;
   const from = file.pos ?? 0;
-  const length = Math.min(lengthOf(res), file.end - from + 1);
-  if (!(length >= LEAST) || file.fd === null || !alone(stream) || stream.readableFlowing !== true) return false;
+  const wanted = lengthOf(res);
+  if (wanted === 0 || file.fd === null || !alone(stream) || stream.readableFlowing !== true) return false;
+  const there = Math.min(native.fileSize(file.fd), file.end + 1) - from;
+  const length = Math.min(wanted, there);
   // What Node's read would refuse (a folder), or find too short, it shall: before the head has left.
-  if (native.fileSize(file.fd) < from + length) return false;
-  const { socket } = (res as unknown as { [CONTROL]: Connection })[CONTROL];
-  const written = res as unknown as Record<symbol, number>;
-  let sent = 0;
-
-  const stop = () => socket.endFile(part);
-  const onListener = (name: string | symbol) => {
-    if (name === 'data' || name === 'readable') stop();
-  };
-  const part = new FilePart(
-    file.fd,
-    from,
-    length,
-    (bytes) => {
-      sent += bytes;
-      file.pos = from + sent;
-      stream.bytesRead += bytes;
-      written[kBytesWritten as symbol] += bytes;
-      return stream.readableFlowing === true;
-    },
-    () => {
-      stream.off('newListener', onListener);
-      res.off('unpipe', stop);
-      file._destroy = proto._destroy;
-      file.pos = from + sent;
-      if (!stream.destroyed) proto._read.call(stream, size);
-    },
-  );
-  stream.on('newListener', onListener);
-  res.on('unpipe', stop);
-  // The file is closed by it: its number may be another file's then.
-  file._destroy = (error, callback) => {
-    stop();
-    proto._destroy.call(stream, error, callback);
-  };
-  socket.cork();
-  if (!res.headersSent || (res as unknown as { _headerSent: boolean })._headerSent === false) res.flushHeaders();
-  socket.sendFile(part);
-  socket.uncork();
+  if (!(length >= LEAST) || (Number.isFinite(wanted) && there < Math.min(wanted, file.end + 1 - from))) return false;
+  new Sending(stream, res, size, from, length, wanted === Number.POSITIVE_INFINITY).begin();
   return true;
+}
+
+/** A range of a file on its way into a response. */
+class Sending {
+  private readonly stream: ReadStream;
+  private readonly file: FileStream;
+  private readonly res: ServerResponse;
+  private readonly socket: ClientSocket;
+  /** For the read that goes on behind it. */
+  private readonly size: number;
+  private readonly from: number;
+  private readonly length: number;
+  private readonly chunked: boolean;
+  private sent = 0;
+  private part!: FilePart;
+  private stopping = false;
+
+  constructor(stream: ReadStream, res: ServerResponse, size: number, from: number, length: number, chunked: boolean) {
+    this.stream = stream;
+    this.file = stream as unknown as FileStream;
+    this.res = res;
+    this.socket = (res as unknown as { [CONTROL]: Connection })[CONTROL].socket;
+    this.size = size;
+    this.from = from;
+    this.length = length;
+    this.chunked = chunked;
+  }
+
+  begin(): void {
+    const { stream, res, file, socket } = this;
+    stream.on('newListener', this.onListener);
+    res.on('unpipe', this.stop);
+    // The file is closed by it: its number may be another file's then.
+    file._destroy = (error, callback) => {
+      this.stop();
+      proto._destroy.call(stream, error, callback);
+    };
+    socket.cork();
+    if (!res.headersSent || (res as unknown as Response)._headerSent === false) res.flushHeaders();
+    this.next();
+    socket.uncork();
+  }
+
+  private readonly onListener = (name: string | symbol): void => {
+    if (name === 'data' || name === 'readable') this.stop();
+  };
+
+  private readonly stop = (): void => {
+    this.stopping = true;
+    this.socket.endFile(this.part);
+  };
+
+  /** Queues all of it, or the next chunk. */
+  private next(): void {
+    const { socket, sent, length, chunked } = this;
+    const n = chunked ? Math.min(CHUNK, length - sent) : length;
+    this.part = new FilePart(
+      this.file.fd as number,
+      this.from + sent,
+      n,
+      (bytes) => this.progress(bytes),
+      () => this.over(),
+    );
+    if (chunked) socket.write(`${sent > 0 ? '\r\n' : ''}${n.toString(16)}\r\n`, 'latin1');
+    socket.sendFile(this.part);
+  }
+
+  private progress(bytes: number): boolean {
+    const { stream, file, res } = this;
+    this.sent += bytes;
+    file.pos = this.from + this.sent;
+    stream.bytesRead += bytes;
+    (res as unknown as Record<symbol, number>)[kBytesWritten as symbol] += bytes;
+    if (stream.readableFlowing !== true) this.stopping = true;
+    return !this.stopping;
+  }
+
+  /** The part is off the socket's queue: sent, or as far as it goes. */
+  private over(): void {
+    const { socket, file, part } = this;
+    if (this.chunked && !socket.destroyed) {
+      if (part.left > 0) this.completeChunk();
+      else if (!this.stopping && this.sent < this.length) return this.next();
+      if (!socket.destroyed) socket.write('\r\n', 'latin1');
+    }
+    this.stream.off('newListener', this.onListener);
+    this.res.off('unpipe', this.stop);
+    file._destroy = proto._destroy;
+    file.pos = this.from + this.sent;
+    if (!this.stream.destroyed) proto._read.call(this.stream, this.size);
+  }
+
+  /** The client was told how long the chunk is: what is left of it is read now. A file that was cut off meanwhile ends the connection. */
+  private completeChunk(): void {
+    const { socket, part, file } = this;
+    const rest = Buffer.allocUnsafe(part.left);
+    let n = 0;
+    try {
+      n = fs.readSync(file.fd as number, rest, 0, rest.length, this.from + this.sent);
+    } catch {
+      // Too short, then.
+    }
+    if (n < rest.length) {
+      socket.destroy(new Error('The file was cut off while it was sent'));
+      return;
+    }
+    this.progress(n);
+    socket.write(rest);
+  }
 }

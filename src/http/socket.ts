@@ -7,7 +7,7 @@
  * The fd is not its own: `wire` says which fd, and closes it when the connection may be closed.
  */
 import { EAGAIN, native } from '../native/binding.js';
-import { FilePart } from './file-part.js';
+import { FilePart, PIECE } from './file-part.js';
 import { SocketFace, type Wire, type WriteCallback } from './socket-face.js';
 
 type Part = string | Uint8Array;
@@ -37,6 +37,9 @@ export class ClientSocket extends SocketFace {
   private queued = 0;
   /** Files in the queue. */
   private files = 0;
+  /** The queue is being sent, and bytes of files that it has taken in this go. */
+  private draining = false;
+  private fileBytes = 0;
   private needDrain = false;
   private ending = false;
 
@@ -125,7 +128,7 @@ export class ClientSocket extends SocketFace {
       if (!this.wire.beforeSend()) {
         this.parts = [];
         this.utf8 = [];
-      } else if (this.queued > 0) this.enqueue();
+      } else if (this.queued > 0 || this.draining) this.enqueue();
       else if (parts.length === 1 && typeof parts[0] === 'string') this.sendText(parts[0], utf8[0]);
       else if (parts.length === 2 && typeof parts[0] === 'string' && !utf8[0] && isShort(parts[1])) {
         this.sendHead(parts[0], parts[1]);
@@ -188,27 +191,38 @@ export class ClientSocket extends SocketFace {
     this.queued += bytes.byteLength;
   }
 
-  /** Sends from the queue until it is empty or the kernel has no room. */
+  /** Sends from the queue until it is empty, the kernel has no room, or others shall have their turn. */
   private drainQueue(): void {
+    this.draining = true;
+    this.fileBytes = 0;
+    this.wire.wantWrite(this.sendQueue());
+    this.draining = false;
+  }
+
+  /** True: something is left. */
+  private sendQueue(): boolean {
     while (this.queue.length > 0) {
       const { queue } = this;
       const [first] = queue;
       if (first instanceof FilePart) {
-        if (this.sendPiece(first)) return;
+        if (this.sendPiece(first)) return true;
         continue;
       }
       const n =
         queue.length === 1 || this.files > 0
           ? native.send(this.wire.fd, first, 0, Math.min(first.byteLength, MAX_SEND))
           : native.sendv(this.wire.fd, queue as Uint8Array[]);
-      if (n === EAGAIN) return this.wire.wantWrite(true);
-      if (n < 0) return this.broken(n);
+      if (n === EAGAIN) return true;
+      if (n < 0) {
+        this.broken(n);
+        return false;
+      }
       this.bytesWritten += n;
       this.queued -= n;
       // A part that left only in part: there is no room for the rest, which needs no system call to find out.
-      if (this.consume(n)) return this.wire.wantWrite(true);
+      if (this.consume(n)) return true;
     }
-    this.wire.wantWrite(false);
+    return false;
   }
 
   /** Takes n bytes off the queue; true if that ends inside of a part. */
@@ -230,6 +244,7 @@ export class ClientSocket extends SocketFace {
     this.files++;
     this.queued += part.left;
     this.touch();
+    if (this.draining) return;
     if (this.destroyed || !this.wire.beforeSend()) this.endFile(part);
     else this.drainQueue();
     if (this.queued === 0 && !this.destroyed) this.taken();
@@ -251,13 +266,11 @@ export class ClientSocket extends SocketFace {
     if (n > 0) {
       this.bytesWritten += n;
       this.queued -= n;
+      this.fileBytes += n;
     }
-    if ((n <= 0 && n !== EAGAIN) || part.left === 0 || part.stopped) {
-      this.endFile(part);
-      return false;
-    }
-    this.wire.wantWrite(true);
-    return true;
+    if ((n > 0 || n === EAGAIN) && part.left > 0 && !part.stopped) return true;
+    this.endFile(part);
+    return this.fileBytes >= PIECE && this.queue.length > 0;
   }
 
   /** Forgets what waits. */

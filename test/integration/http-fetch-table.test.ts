@@ -135,7 +135,10 @@ describe('http, fetch in tables', () => {
         // That the platform's or a foreign one has all of its body at hand shows only when it is read.
         if (/undici|200\.5/.test(name) && method === 'HEAD') continue;
         // What a GET would get is known of a body, not of its absence.
-        const told = typeof length === 'number' && (length > 0 || method === 'GET' || type !== undefined) ? String(length) : undefined;
+        const told =
+          typeof length === 'number' && (length > 0 || method === 'GET' || type !== undefined)
+            ? String(length)
+            : undefined;
         assert.equal(got.headers['content-length'], told, method);
         assert.equal(got.headers['transfer-encoding'], length === null ? 'chunked' : undefined, method);
         if (method === 'HEAD') assert.equal(got.body, '');
