@@ -1,12 +1,17 @@
-// Runs the tests with node's own runner: unit, then those that start servers, then the hunt (fuzz), then stress; one file at a
-// time, because several of them measure. One runner, one closing count. `node test/run.mjs unit` runs some of them.
-import { spawnSync } from 'node:child_process';
+// Runs the tests with node's own runner: unit tests and those that start servers, two files at a time; then the hunt (fuzz) and
+// stress, one at a time, because they load the machine and measure. The closing counts are of all of them together.
+// `node test/run.mjs unit` runs some of them.
+import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const dist = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'test');
 const kinds = process.argv.length > 2 ? process.argv.slice(2) : ['unit', 'integration', 'fuzz', 'stress'];
+const PHASES = [
+  { kinds: ['unit', 'integration'], concurrency: 2 },
+  { kinds: ['fuzz', 'stress'], concurrency: 1 },
+];
 
 function testFiles(folder) {
   if (!existsSync(folder)) return [];
@@ -16,14 +21,44 @@ function testFiles(folder) {
     .map((name) => join(folder, name));
 }
 
-const files = kinds.flatMap((kind) => testFiles(join(dist, kind)));
-if (files.length === 0) {
+/** Runs the files; resolves with the runner's counts (name to number) and whether all passed. */
+function run(files, concurrency) {
+  const args = [
+    '--test',
+    `--test-concurrency=${concurrency}`,
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+  ];
+  const runner = spawn(process.execPath, [...args, ...files], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let tail = '';
+  const counts = new Map();
+  runner.stdout.setEncoding('utf8').on('data', (text) => {
+    process.stdout.write(text);
+    const lines = (tail + text).split('\n');
+    tail = lines.pop();
+    for (const line of lines) {
+      const count = /^ℹ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) ([\d.]+)$/.exec(line);
+      if (count !== null) counts.set(count[1], Number(count[2]));
+    }
+  });
+  return new Promise((resolve) => runner.on('close', (code) => resolve({ counts, passed: code === 0 })));
+}
+
+const total = new Map();
+let passed = true;
+let found = 0;
+for (const phase of PHASES) {
+  const files = phase.kinds.filter((kind) => kinds.includes(kind)).flatMap((kind) => testFiles(join(dist, kind)));
+  if (files.length === 0) continue;
+  found += files.length;
+  const result = await run(files, phase.concurrency);
+  passed &&= result.passed;
+  for (const [name, count] of result.counts) total.set(name, (total.get(name) ?? 0) + count);
+}
+if (found === 0) {
   console.error(`No tests found under ${dist} for: ${kinds.join(', ')}`);
   process.exit(1);
 }
-const run = spawnSync(
-  process.execPath,
-  ['--test', '--test-concurrency=1', '--test-reporter=spec', '--test-reporter-destination=stdout', ...files],
-  { stdio: ['ignore', 'inherit', 'inherit'] },
-);
-process.exit(run.status ?? 1);
+console.log('\nAll together:');
+for (const [name, count] of total) console.log(`ℹ ${name} ${count}`);
+process.exitCode = passed ? 0 : 1;

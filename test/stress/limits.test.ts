@@ -39,7 +39,7 @@ test('accepting stops at --worker-connections and resumes', async (t) => {
   const [worker] = server.workers;
   await new LoadClient({ target: server.target, seed, total: 200, modes: MODES, connections: 4 }).run();
   const fds = await settled(() => fdCount(worker));
-  const total = FULL ? 20_000 : 4000;
+  const total = FULL ? 20_000 : 2000;
   const client = new LoadClient({
     target: server.target,
     seed,
@@ -81,7 +81,7 @@ test('--max-requests under keep-alive load: threads are recycled, processes and 
   const load = client.run();
   t.after(() => client.stop());
   const recycled = () => [...server.log.matchAll(/Thread \d+ replaced by \d+: \d+ requests/g)].length;
-  await until(() => recycled() >= (FULL ? 20 : 3), { what: 'recycled threads', timeoutMs: 120_000 });
+  await until(() => recycled() >= (FULL ? 20 : 2), { what: 'recycled threads', timeoutMs: 120_000 });
   client.stop();
   const result = await load;
   t.diagnostic(`${describe(result)}, ${recycled()} threads recycled`);
@@ -135,7 +135,7 @@ for (const path of ['heavy/300', 'late/1']) {
         assert.equal(response.status, 200);
         await response.arrayBuffer();
       },
-      FULL ? 4000 : 800,
+      FULL ? 4000 : 400,
     );
     t.diagnostic(
       `p50 ${percentile(latencies, 50).toFixed(1)}, p99 ${percentile(latencies, 99).toFixed(1)}, max ${percentile(latencies, 100).toFixed(0)} ms`,
