@@ -81,7 +81,7 @@ function parse(): Options {
     )
     .option('--server <names>', `only these of ${servers.join(', ')}`, listOf(servers))
     .option('--duration <seconds>', 'length of one timed run (default: 2; mixed: 10)', positive)
-    .option('--warmup <seconds>', 'load before it (default: 1; mixed: 2)', positive)
+    .option('--warmup <seconds>', 'load before it (default: 1, frameworks 4 times that; mixed: 2)', positive)
     .option('--rounds <n>', 'runs of each, of which the median counts', positive, 5)
     .option('-c, --connections <n>', 'connections of the load tool (mixed has its own)', positive, 64)
     .addOption(new Option('--load <tool>', 'load tool').choices(['wrk', 'autocannon', 'auto']).default('auto'))

@@ -72,7 +72,7 @@ export async function measure(
   try {
     await withServer(server, scenario, settings, settings.env, note, async ({ pid, port, assertRunning }) => {
       await assertResponse(scenario, port);
-      await tool.run(scenario, port, settings.connections, settings.warmup, temp);
+      await tool.run(scenario, port, settings.connections, settings.warmup * (scenario.warmup ?? 1), temp);
       await settle(pid);
       const before = usageOf(pid);
       const probes = probe(scenario, port, settings.duration);

@@ -14,6 +14,8 @@ export interface Scenario {
   body?: string;
   /** The body that must come back. */
   expected: string;
+  /** Times the usual warm-up; 1 when left out. A framework is much code, which every thread has to compile for itself. */
+  warmup?: number;
 }
 
 /** The frameworks' hello worlds; `--scenario frameworks` is all of them. */
@@ -36,15 +38,23 @@ export function loadScenarios(cpuDigest: string): Scenario[] {
   return [
     { name: 'hello', title: 'hello (req, res)', method: 'GET', path: '/', expected: HELLO },
     { name: 'fetch', title: 'hello (fetch)', method: 'GET', path: '/', expected: HELLO },
-    { name: 'express', title: 'Express 5 hello', method: 'GET', path: '/', expected: HELLO },
+    { name: 'express', title: 'Express 5 hello', method: 'GET', path: '/', expected: HELLO, warmup: 4 },
     {
       name: 'fastify',
       title: 'Fastify 5 hello, JSON by a schema',
       method: 'GET',
       path: '/',
       expected: '{"hello":"world"}',
+      warmup: 4,
     },
-    { name: 'hono', title: 'Hono hello; node:http by @hono/node-server', method: 'GET', path: '/', expected: HELLO },
+    {
+      name: 'hono',
+      title: 'Hono hello; node:http by @hono/node-server',
+      method: 'GET',
+      path: '/',
+      expected: HELLO,
+      warmup: 4,
+    },
     { name: 'echo', title: 'JSON echo, 10 KB', method: 'POST', path: '/echo', body, expected: echo(body) },
     { name: '64k', title: '64 KB response', method: 'GET', path: '/64k', expected: LARGE.toString() },
     { name: 'cpu', title: 'CPU, 5 ms a request', method: 'GET', path: '/cpu', expected: cpuDigest },
