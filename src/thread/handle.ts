@@ -11,7 +11,8 @@
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { FetchApp, HookEvent, NodeApp } from '../app/types.js';
-import { Connection, type ConnectionHost } from '../http/connection.js';
+import { Connection } from '../http/connection.js';
+import type { ConnectionHost } from '../http/connection-host.js';
 import { Exchange, type ExchangeHost } from '../http/exchange.js';
 import {
   closeResponse,
@@ -30,14 +31,13 @@ import { EAGAIN, native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
 import { C, T } from '../shared/memory.js';
 import { HAS_HEAD, limitAfter, WHOLE } from '../shared/tconn.js';
+import { expectOf, worthParsing } from './heads.js';
 import { answerHealth } from './health.js';
 import { type HandlerOptions, Holder } from './holder.js';
 import { FENCED, RUN, WAIT } from './lanes.js';
 import { hasLeft } from './sweep.js';
 import { handOver, hookFor, hookForExpect } from './upgrade.js';
 
-/** Incomplete heads up to this length are parsed again whenever a byte came. */
-const SHORT_HEAD = 512;
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 export class Handler extends Holder implements ConnectionHost, ExchangeHost {
@@ -454,26 +454,6 @@ function isPromise(value: unknown): value is Promise<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as Promise<unknown>).then === 'function';
 }
 
-/**
- * A head is parsed from its first byte each time. A short one always is, so that rubbish is answered at once; a longer one
- * when a line ended or its length passed a power of two: a client that sends single bytes stays cheap.
- */
-function worthParsing(memory: Buffer, at: number, old: number, length: number): boolean {
-  if (length <= SHORT_HEAD || Math.clz32(old) !== Math.clz32(length)) return true;
-  const newline = memory.indexOf(10, at + old);
-  return newline >= 0 && newline < at + length;
-}
-
 function timedOut(): Error {
   return new DOMException('The request is past its deadline', 'TimeoutError');
-}
-
-/** The Expect fields in lower case, '' without one. */
-function expectOf(headers: string[]): string {
-  let found = '';
-  for (let i = 0; i < headers.length; i += 2) {
-    if (headers[i].length !== 6 || headers[i + 1] === '' || headers[i].toLowerCase() !== 'expect') continue;
-    found = found === '' ? headers[i + 1].toLowerCase() : `${found}, ${headers[i + 1].toLowerCase()}`;
-  }
-  return found;
 }

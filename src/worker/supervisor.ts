@@ -235,7 +235,8 @@ export class Supervisor {
     const { control } = shared;
     const heavy = control[shared.threadWord(slot, T.HEAVY)];
     const word = shared.threadWord(slot, T.LATE);
-    const late = heavy === 0 && this.unturned[slot] > LATE_US && control[shared.threadWord(slot, T.INFLIGHT)] > 0 ? 1 : 0;
+    const late =
+      heavy === 0 && this.unturned[slot] > LATE_US && control[shared.threadWord(slot, T.INFLIGHT)] > 0 ? 1 : 0;
     if (late !== control[word]) {
       Atomics.store(control, word, late);
       // For the scheduler: light threads first. Where it is not allowed nothing is lost but that.

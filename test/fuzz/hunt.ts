@@ -88,7 +88,8 @@ function exchange(port: number, { text, cuts }: Case, heads: boolean[]): Promise
 function judge(reading: Reading, { responses, error }: Outcome): string {
   const { messages, end, statuses } = reading;
   // A server that has ended a connection may reset it where the client goes on sending; the responses must be there.
-  const late = end === 'last' && error === 'read ECONNRESET' && responses.length === messages.length;
+  const late =
+    end === 'last' && /^(?:read|write) (?:ECONNRESET|EPIPE)$/.test(error) && responses.length === messages.length;
   if (error !== '' && !late) return error;
   for (let i = 0; i < messages.length; i++) {
     const { method, target, fields, body, trailers } = messages[i];
