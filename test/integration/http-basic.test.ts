@@ -143,7 +143,10 @@ for (const kind of KINDS) {
       for (const path of ['/hello', '/async']) {
         const client = await server.connect();
         client.socket.end(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
-        assert.equal((await client.response()).status, 200);
+        let { status } = await client.response();
+        // Where it had to wait for a thread, an interim response has asked whether the client is still there.
+        while (status === 102) ({ status } = await client.response());
+        assert.equal(status, 200);
         const start = performance.now();
         assert.equal(await client.end(), '');
         assert.ok(performance.now() - start < 1500, 'without waiting for the keep-alive timeout');
