@@ -42,6 +42,9 @@ import { startWatchdog } from './watchdog.js';
 
 /** Connections accepted in one go before the event loop gets its turn. */
 const ACCEPT_BATCH = 64;
+/** At --worker-connections: from when on an unused connection may be closed for a new one, and how often that is looked at, ms. */
+const RECLAIM_MS = 1000;
+const RECLAIM_EVERY_MS = 50;
 /** ms between looks into the keepalive queue. */
 const MURDER_MS = 250;
 /** ms after which a connection that is being served is looked at again. */
@@ -87,6 +90,7 @@ export class ThreadWorker extends Worker {
   private accepting = true;
   private saturated = false;
   private atLimit = false;
+  private reclaimedAt = 0;
   private resting = false;
 
   constructor(boot: BootMessage) {
@@ -226,6 +230,7 @@ export class ThreadWorker extends Worker {
         if (Atomics.load(this.shared.control, C.OPEN) >= config.workerConnections) {
           this.atLimit = true;
           this.updateAccepting();
+          this.reclaim();
           return;
         }
         Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 0);
@@ -244,6 +249,35 @@ export class ThreadWorker extends Worker {
       }
       this.admit(this.makeConn(fd, listener.index));
     }
+  }
+
+  /**
+   * The limit is reached and somebody new waits: connections that nobody has used for longest make room, as in nginx. Without
+   * this 1,000 clients that send nothing would keep everybody else out until their deadlines.
+   */
+  private reclaim(): void {
+    const now = performance.now();
+    if (now - this.reclaimedAt < RECLAIM_EVERY_MS || this.selector.select(0).length === 0) return;
+    this.reclaimedAt = now;
+    const clock = native.clock();
+    const unused: Array<[ms: number, conn: TConn]> = [];
+    for (const conn of this.conns.values()) {
+      const ms = this.unusedMs(conn, clock);
+      if (ms >= RECLAIM_MS) unused.push([ms, conn]);
+    }
+    unused.sort((a, b) => b[0] - a[0]);
+    for (const [, conn] of unused.slice(0, ACCEPT_BATCH)) this.closeIdle(conn);
+  }
+
+  /** For how long a connection waits for its next request, or for the rest of a head, ms; 0: it is in use. */
+  private unusedMs({ fd, generation }: TConn, clock: number): number {
+    const { table } = this;
+    const { keepalive, headerTimeout } = this.boot.config;
+    const deadline = table.deadline(fd);
+    if (table.generation(fd) !== generation || table.owner(fd) !== OWNER_IDLE || deadline === 0) return 0;
+    const between = (table.facts(fd) & (SERVED_ONE | HAS_HEAD)) === SERVED_ONE;
+    const seconds = between ? keepalive : headerTimeout;
+    return seconds > 0 ? (clock - deadline + seconds * 1000) | 0 : 0;
   }
 
   private rest(): void {
@@ -364,6 +398,7 @@ export class ThreadWorker extends Worker {
     this.supervisor?.glance();
     this.checkMaxRequests();
     this.recycler?.look();
+    if (this.atLimit) this.reclaim();
     for (const conn of this.queue.due(now)) {
       const { fd, generation } = conn;
       if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) {

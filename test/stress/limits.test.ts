@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { Agent, get } from 'node:http';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -61,6 +62,35 @@ test('accepting stops at --worker-connections and resumes', async (t) => {
   assert.ok(most - fds <= 50, `${most - fds} more fds than at first`);
   await until(() => fdCount(worker) === fds, { what: 'the fd count' });
   await stops(server);
+});
+
+test('at --worker-connections unused connections make room for new clients, those in use stay', async (t) => {
+  const server = await start('echo.js', [
+    ...['--threads', '2', '--worker-connections', '20', '--keep-alive', '60', '--header-timeout', '60'],
+  ]);
+  const closed: string[] = [];
+  const open = (name: string, text: string) => {
+    const socket = connect(server.port, '127.0.0.1', () => socket.write(text));
+    socket.on('error', () => {}).on('close', () => closed.push(name));
+    socket.resume();
+    t.after(() => socket.destroy());
+    return socket;
+  };
+  const ask = 'GET /sync/a HTTP/1.1\r\nHost: x\r\nX-Id: a\r\n\r\n';
+  const busy = open('busy', ask);
+  const asking = setInterval(() => busy.write(ask), 200);
+  t.after(() => clearInterval(asking));
+  for (let i = 0; i < 9; i++) open('half', 'GET / HTTP/1.1\r\nHost: ');
+  for (let i = 0; i < 10; i++) open('idle', ask);
+  // One after the other, each on a connection of its own.
+  for (let i = 0; i < 10; i++) {
+    const answer = await fetch(`http://127.0.0.1:${server.port}/sync/b${i}`, {
+      headers: { 'x-id': `b${i}`, connection: 'close' },
+    });
+    assert.equal(answer.status, 200);
+    await answer.arrayBuffer();
+  }
+  assert.ok(closed.length >= 1 && !closed.includes('busy'), `closed: ${closed}`);
 });
 
 test('--max-requests under keep-alive load: threads are recycled, processes and connections stay', async (t) => {
