@@ -235,8 +235,9 @@ export class Supervisor {
     const { control } = shared;
     const heavy = control[shared.threadWord(slot, T.HEAVY)];
     const word = shared.threadWord(slot, T.LATE);
-    const late =
-      heavy === 0 && this.unturned[slot] > LATE_US && control[shared.threadWord(slot, T.INFLIGHT)] > 0 ? 1 : 0;
+    // One that streams has begun no request for long, but turns its loop; one with many short requests does not turn it for long.
+    const sits = this.still[slot] > LATE_US && this.unturned[slot] > LATE_US;
+    const late = heavy === 0 && sits && control[shared.threadWord(slot, T.INFLIGHT)] > 0 ? 1 : 0;
     if (late !== control[word]) {
       Atomics.store(control, word, late);
       // For the scheduler: light threads first. Where it is not allowed nothing is lost but that.
