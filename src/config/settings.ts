@@ -119,7 +119,8 @@ export const SETTINGS = [
     section: WORKERS,
     kind: integer(1, 1_000_000, 'connections'),
     default: () => 1000,
-    description: 'Connections a worker holds at once, idle ones counted; at the limit it stops accepting for a while.',
+    description:
+      'Connections a worker holds at once, idle ones counted. At the limit those make room that nobody has used for longest, a second at least; if there are none, it stops accepting for a while.',
   }),
   setting({
     name: 'max_requests',
