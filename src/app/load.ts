@@ -9,11 +9,11 @@
  * A program may listen itself instead (adopt.ts). Its listener goes before its exports, unless the spec names one; without
  * a handler among the exports it is waited for, and APP_LISTEN says that the wait was in vain, APP_TLS that it is not for HTTP.
  */
-import { spawnSync } from 'node:child_process';
 import { existsSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { syntaxPlace } from '../config/place.js';
 import { APP_LOAD_ERROR, TunicornError } from '../errors.js';
 import type { Adoption } from './adopt.js';
 import { classify, describe, isHandler, KINDS } from './classify.js';
@@ -181,17 +181,11 @@ async function importModule(file: string): Promise<Bag> {
     if (code === 'ERR_UNKNOWN_FILE_EXTENSION' && /\.[mc]?ts$/.test(file)) {
       hint = ` (Node ${process.version} cannot load TypeScript by itself: compile it, or use Node >= 22.18)`;
     } else if (err instanceof SyntaxError) {
-      hint = syntaxErrorPlace(file);
+      const place = await syntaxPlace(file);
+      if (place !== '') hint = ` (${place})`;
     }
     throw loadError('IMPORT', `Cannot load ${file}: ${summary(err)}${hint}`, err);
   }
-}
-
-/** import() keeps the line of a syntax error to itself; `node --check` prints it first. Empty where that finds none. */
-function syntaxErrorPlace(file: string): string {
-  const check = spawnSync(process.execPath, ['--check', file], { encoding: 'utf8', timeout: 5000 });
-  const place = check.status === 0 ? undefined : /^.+:\d+$/m.exec(check.stderr ?? '')?.[0];
-  return place === undefined ? '' : ` (${place})`;
 }
 
 /** A function `upgrade` of the handler's own, or among the exports. */

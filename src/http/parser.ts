@@ -22,7 +22,7 @@ import {
   emptyLines,
   isHost,
   isOriginForm,
-  isTarget,
+  isOtherForm,
   keepsAlive,
   methodStatus,
 } from './strict.js';
@@ -325,7 +325,7 @@ export class RequestParser {
     const text = memory.latin1Slice(start, this.headEnd);
     this.url = text.slice(this.urlAt - start, this.urlEnd - start);
     const { method, url } = this;
-    if ((method === 'CONNECT' || !isOriginForm(memory, this.urlAt, this.urlEnd)) && !isTarget(method, url)) {
+    if ((method === 'CONNECT' || !isOriginForm(memory, this.urlAt, this.urlEnd)) && !isOtherForm(method, url)) {
       return this.fail(400, 'Invalid request target');
     }
     const headers: string[] = [];

@@ -6,9 +6,6 @@
  * The usual request costs one look at each byte of its target and its Host.
  */
 
-/** A target in origin-form: "#" starts a fragment, which has no place in a request (RFC 9112, 3.2). Controls, space, DEL and non-ASCII have none either. */
-const ORIGIN_FORM = /^\/[!"$-~]*$/;
-
 /** A character of a reg-name: RFC 3986, 3.2.2. */
 const NAME = "(?:[\\w\\-.~!$&'()*+,;=]|%[0-9A-Fa-f]{2})";
 const LITERAL = '\\[[0-9A-Fa-f:.]+\\]';
@@ -24,7 +21,10 @@ export function isHost(value: string): boolean {
   return HOST.test(value);
 }
 
-/** The same of bytes, without a string: the usual request. */
+/**
+ * A target in origin-form, of bytes, without a string: the usual request. "#" starts a fragment, which has no place in a request
+ * (RFC 9112, 3.2). Controls, space, DEL and non-ASCII have none either.
+ */
 export function isOriginForm(memory: Buffer, at: number, end: number): boolean {
   if (memory[at] !== 47) return false;
   for (let i = at; i < end; i++) {
@@ -34,11 +34,11 @@ export function isOriginForm(memory: Buffer, at: number, end: number): boolean {
   return true;
 }
 
-/** A target that may be used with its method: RFC 9112, 3.2. */
-export function isTarget(method: string, target: string): boolean {
+/** A target in another form that may be used with its method: RFC 9112, 3.2. */
+export function isOtherForm(method: string, target: string): boolean {
   if (method === 'CONNECT') return AUTHORITY_FORM.test(target);
   if (target === '*') return method === 'OPTIONS';
-  return ORIGIN_FORM.test(target) || ABSOLUTE_FORM.test(target);
+  return ABSOLUTE_FORM.test(target);
 }
 
 /**

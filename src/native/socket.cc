@@ -229,6 +229,17 @@ napi_value Peek(napi_env env, napi_callback_info info) {
   return Check(env, static_cast<int>(recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT)));
 }
 
+// Makes a call that sends, again where a signal has interrupted it, and brings the thread's clock up to date: n | -errno.
+template <typename Call>
+napi_value Sent(napi_env env, Call call) {
+  ssize_t n;
+  do n = call();
+  while (n < 0 && errno == EINTR);
+  int64_t result = n < 0 ? -errno : n;
+  Tick(State(env));
+  return Int(env, result);
+}
+
 // send(fd, Uint8Array, offset, length) -> n | -errno. This and the next two: what the outbox holds for fd leaves before.
 napi_value Send(napi_env env, napi_callback_info info) {
   Args a(env, info);
@@ -236,12 +247,7 @@ napi_value Send(napi_env env, napi_callback_info info) {
   char* data;
   if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
   if (!FlushHeld(fd)) return Int(env, -EAGAIN);
-  ssize_t n;
-  do n = send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  int64_t result = n < 0 ? -errno : n;
-  Tick(State(env));
-  return Int(env, result);
+  return Sent(env, [&] { return send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL); });
 }
 
 // sendv(fd, Uint8Array[]) -> n | -errno: as send, the first kMaxParts of the list in one call
@@ -265,12 +271,7 @@ napi_value SendV(napi_env env, napi_callback_info info) {
   msghdr msg = {};
   msg.msg_iov = parts;
   msg.msg_iovlen = count;
-  ssize_t n;
-  do n = sendmsg(fd, &msg, MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  int64_t result = n < 0 ? -errno : n;
-  Tick(State(env));
-  return Int(env, result);
+  return Sent(env, [&] { return sendmsg(fd, &msg, MSG_NOSIGNAL); });
 }
 
 // fileSize(fd) -> bytes of a regular file, -EINVAL for anything else | -errno
@@ -293,12 +294,7 @@ napi_value SendFile(napi_env env, napi_callback_info info) {
   }
   if (!FlushHeld(fd)) return Int(env, -EAGAIN);
   off_t offset = static_cast<off_t>(at);
-  ssize_t n;
-  do n = sendfile(fd, file, &offset, static_cast<size_t>(len));
-  while (n < 0 && errno == EINTR);
-  int64_t result = n < 0 ? -errno : n;
-  Tick(State(env));
-  return Int(env, result);
+  return Sent(env, [&] { return sendfile(fd, file, &offset, static_cast<size_t>(len)); });
 }
 
 // A string's bytes: on the stack, or in memory of their own where they are many.

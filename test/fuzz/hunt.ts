@@ -3,7 +3,7 @@
  * responses as there are requests, in their order, each with the digest of its own request; then a refusal with the right
  * status and the end, or just the end. A case that fails is cut down to a small one.
  */
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { Random } from '../support/random.js';
 import { type Response, ResponseParser } from '../support/response-parser.js';
 import { digest } from './app.js';
@@ -36,8 +36,22 @@ interface Outcome {
   error: string;
 }
 
-/** Sends one case, ends the client's side, and takes what comes until the server closes. */
-function exchange(port: number, { text, cuts }: Case, heads: boolean[]): Promise<Outcome> {
+/** Writes a case, each piece in a turn of its own, and ends the client's side. */
+export function sendCase(socket: Socket, { text, cuts }: Case): void {
+  const ends = [...cuts, text.length];
+  let from = 0;
+  const next = () => {
+    const to = ends.shift();
+    if (to === undefined) return void socket.end();
+    const piece = Buffer.from(text.slice(from, to), 'latin1');
+    from = to;
+    socket.write(piece, () => setImmediate(next));
+  };
+  next();
+}
+
+/** Sends one case and takes what comes until the server closes. */
+function exchange(port: number, one: Case, heads: boolean[]): Promise<Outcome> {
   return new Promise((resolve) => {
     const responses: Response[] = [];
     let error = '';
@@ -71,16 +85,7 @@ function exchange(port: number, { text, cuts }: Case, heads: boolean[]): Promise
     });
     socket.on('error', (cause) => (error ||= cause.message));
     socket.on('close', () => resolve({ responses, error }));
-    const ends = [...cuts, text.length];
-    let from = 0;
-    const next = () => {
-      const to = ends.shift();
-      if (to === undefined) return void socket.end();
-      const piece = Buffer.from(text.slice(from, to), 'latin1');
-      from = to;
-      socket.write(piece, () => setImmediate(next));
-    };
-    next();
+    sendCase(socket, one);
   });
 }
 

@@ -1,37 +1,28 @@
 /** The configuration file and the command, with real processes: start, --check-config, --print-config, HUP. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { AppFolders } from '../support/app-folders.js';
 import { ArbiterProcess, isAlive } from '../support/arbiter-process.js';
-import { ask } from '../support/ask.js';
+import { ask, askJson } from '../support/ask.js';
 import { until } from '../support/poll.js';
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 const PACKAGE = fileURLToPath(new URL('../../../', import.meta.url));
 
-const root = realpathSync(mkdtempSync(join(tmpdir(), 'tunicorn-conf-')));
 const started: ArbiterProcess[] = [];
-let folders = 0;
 
 after(async () => {
   for (const one of started) await one.cleanup();
-  rmSync(root, { recursive: true, force: true });
+  folders.remove();
 });
 
 /** An app that answers with what a setting may change. */
 const APP = `export default (req, res) => res.end(JSON.stringify({
   pid: process.pid, cwd: process.cwd(), env: process.env.FROM_FILE ?? null }));`;
-
-/** A new folder with the app and these files. */
-function folder(files: Record<string, string>): string {
-  const dir = join(root, String(folders++));
-  mkdirSync(dir);
-  for (const [name, text] of Object.entries({ 'app.mjs': APP, ...files })) writeFileSync(join(dir, name), text);
-  return dir;
-}
+const folders = new AppFolders('conf', APP);
 
 const conf = (settings: object) =>
   `export default ${JSON.stringify({ app: 'app.mjs', bind: '127.0.0.1:0', threads: 1, ...settings })}`;
@@ -40,17 +31,6 @@ function tunicorn(cwd: string, args: string[] = [], env: Record<string, string> 
   const one = new ArbiterProcess([CLI, ...args], { TUNICORN_CMD_ARGS: '', ...env }, cwd);
   started.push(one);
   return one;
-}
-
-async function port(one: ArbiterProcess): Promise<number> {
-  const [address] = await one.addresses();
-  return Number(new URL(address).port);
-}
-
-async function answer(at: number) {
-  const { status, body } = await ask(at, '/');
-  assert.equal(status, 200);
-  return JSON.parse(body);
 }
 
 /** HUP, and the line that says it is done with. */
@@ -69,26 +49,26 @@ async function ends(one: ArbiterProcess): Promise<void> {
 
 describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
   it('the usual file in the current folder, typed by defineConfig, is enough to serve', async () => {
-    const dir = folder({
+    const dir = folders.make({
       'tunicorn.conf.mjs': `import { defineConfig } from 'tunicorn';
         export default defineConfig((env) => ({ app: 'app.mjs', bind: '127.0.0.1:0', workers: Number(env.COUNT), worker_class: 'sync' }));`,
     });
     mkdirSync(join(dir, 'node_modules'));
     symlinkSync(PACKAGE, join(dir, 'node_modules/tunicorn'));
     const one = tunicorn(dir, [], { COUNT: '2' });
-    const at = await port(one);
-    assert.equal((await answer(at)).cwd, dir);
+    const at = await one.firstPort();
+    assert.equal((await askJson(at)).cwd, dir);
     await one.waitForWorkers(2);
     assert.match(one.log, /Using worker: sync/);
     await ends(one);
   });
 
   it('a function with hooks serves, and says that they are not called yet', async () => {
-    const dir = folder({
+    const dir = folders.make({
       'c.cjs': `module.exports = { app: 'app.mjs', bind: '127.0.0.1:0', threads: 1, when_ready() { throw 1; } };`,
     });
     const one = tunicorn(dir, ['-c', 'c.cjs']);
-    await answer(await port(one));
+    await askJson(await one.firstPort());
     assert.match(one.log, /\[WARNING\] Hooks are not called yet: whenReady$/m);
     await ends(one);
   });
@@ -101,7 +81,7 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
     ['no app', 'export default {}', 2, /^tunicorn: error: no app given.*\nTry 'tunicorn --help'\.\n$/],
   ] as const) {
     it(`a file with ${what}: one message without a stack, status ${status}`, async () => {
-      const one = tunicorn(folder({ 'tunicorn.conf.mjs': text }));
+      const one = tunicorn(folders.make({ 'tunicorn.conf.mjs': text }));
       assert.equal((await one.ended).code, status, one.log);
       assert.equal(one.stdout, '');
       assert.match(one.log, message);
@@ -109,7 +89,7 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
   }
 
   it('--check-config: 0 if the settings are good and the app loads, otherwise 1 and why', async () => {
-    const dir = folder({
+    const dir = folders.make({
       'tunicorn.conf.mjs': conf({}),
       'throws.mjs': 'throw new Error("no such database");',
       'exits.mjs': 'process.exit(0);',
@@ -131,7 +111,7 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
   });
 
   it('--print-config: every setting, sorted, with its value and source', async () => {
-    const dir = folder({ 'tunicorn.conf.mjs': conf({ keepalive: 7 }) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ keepalive: 7 }) });
     const one = tunicorn(dir, ['--print-config', '-t', '9'], {
       WEB_CONCURRENCY: '3',
       TUNICORN_CMD_ARGS: '--backlog 5',
@@ -157,11 +137,11 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
   });
 
   it('HUP reads the file again: what workers can take they take, and the number of them changes', async () => {
-    const dir = folder({ 'tunicorn.conf.mjs': conf({ workers: 1, accesslog: null }) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ workers: 1, accesslog: null }) });
     const file = join(dir, 'tunicorn.conf.mjs');
     const one = tunicorn(dir, ['--graceful-timeout', '5']);
-    const at = await port(one);
-    const { pid } = await answer(at);
+    const at = await one.firstPort();
+    const { pid } = await askJson(at);
     writeFileSync(file, conf({ workers: 2 }));
     await hangUp(one, /Booting worker/);
     await one.waitForWorkers(2);
@@ -169,33 +149,33 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
     writeFileSync(file, conf({ workers: 1 }));
     await hangUp(one, /Worker exiting/);
     await one.waitForWorkers(1);
-    await answer(at);
+    await askJson(at);
     await ends(one);
   });
 
   it('HUP: a setting that needs a new process gets one, and no request is lost', async () => {
-    const dir = folder({ 'tunicorn.conf.mjs': conf({}) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({}) });
     mkdirSync(join(dir, 'sub'));
     writeFileSync(join(dir, 'sub', 'app.mjs'), APP);
     const one = tunicorn(dir);
-    const at = await port(one);
-    const { pid, cwd } = await answer(at);
+    const at = await one.firstPort();
+    const { pid, cwd } = await askJson(at);
     assert.equal(cwd, dir);
     writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ chdir: 'sub' }));
     await hangUp(one, /Booting worker/);
-    await until(async () => (await answer(at)).cwd === join(dir, 'sub'), { what: 'an answer from the new folder' });
+    await until(async () => (await askJson(at)).cwd === join(dir, 'sub'), { what: 'an answer from the new folder' });
     await until(() => !isAlive(pid), { what: 'the old worker to leave' });
     // The file is still looked for where the command was given.
     writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ chdir: '.' }));
     await hangUp(one, /Booting worker/);
-    await until(async () => (await answer(at)).cwd === dir, { what: 'an answer from the first folder' });
+    await until(async () => (await askJson(at)).cwd === dir, { what: 'an answer from the first folder' });
     await ends(one);
   });
 
   it('HUP: the command line and the environment of the start still win', async () => {
-    const dir = folder({ 'tunicorn.conf.mjs': conf({ workers: 1 }) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ workers: 1 }) });
     const one = tunicorn(dir, ['-w', '2'], { TUNICORN_CMD_ARGS: '--log-level debug' });
-    await port(one);
+    await one.firstPort();
     await one.waitForWorkers(2);
     writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ workers: 3, loglevel: 'error' }));
     await hangUp(one, /Hang up: Master/);
@@ -206,10 +186,10 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
   });
 
   it('HUP: bind and status_bind change: the new addresses answer, the old ones are closed', async () => {
-    const dir = folder({ 'tunicorn.conf.mjs': conf({ status_bind: '127.0.0.1:0' }) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ status_bind: '127.0.0.1:0' }) });
     const one = tunicorn(dir);
-    const first = await port(one);
-    await answer(first);
+    const first = await one.firstPort();
+    await askJson(first);
     await one.waitFor(/Status at: /);
     const status = Number(/Status at: http:\/\/127\.0\.0\.1:(\d+)/.exec(one.log)![1]);
     assert.equal((await ask(status, '/live')).status, 200);
@@ -224,7 +204,7 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
   });
 
   it('HUP: the error log moves to another file and another level', async () => {
-    const dir = folder({ 'tunicorn.conf.mjs': conf({ errorlog: 'one.log' }) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ errorlog: 'one.log' }) });
     const log = (name: string) => readFileSync(join(dir, name), 'utf8');
     const one = tunicorn(dir);
     await until(() => /Listening at/.test(log('one.log')) && /Booting worker/.test(log('one.log')), {
@@ -268,13 +248,13 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
     ],
   ] as const) {
     it(`HUP with a file ${what}: an error in the log, all stays as it is`, async () => {
-      const dir = folder({ 'tunicorn.conf.mjs': conf({}) });
+      const dir = folders.make({ 'tunicorn.conf.mjs': conf({}) });
       const one = tunicorn(dir);
-      const at = await port(one);
-      const { pid } = await answer(at);
+      const at = await one.firstPort();
+      const { pid } = await askJson(at);
       writeFileSync(join(dir, 'tunicorn.conf.mjs'), text);
       await hangUp(one, message);
-      assert.equal((await answer(at)).pid, pid);
+      assert.equal((await askJson(at)).pid, pid);
       assert.deepEqual(one.spawned, [pid]);
       // And a good one helps again.
       writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ workers: 2 }));

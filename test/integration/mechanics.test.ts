@@ -2,68 +2,38 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  realpathSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { AppFolders } from '../support/app-folders.js';
 import { ArbiterProcess, fetchText, isAlive } from '../support/arbiter-process.js';
-import { ask } from '../support/ask.js';
+import { askJson } from '../support/ask.js';
 import { until } from '../support/poll.js';
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 
-const root = realpathSync(mkdtempSync(join(tmpdir(), 'tunicorn-mechanics-')));
 const started: ArbiterProcess[] = [];
 const daemons: number[] = [];
-let folders = 0;
 
 after(async () => {
   for (const one of started) await one.cleanup();
   for (const pid of daemons) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
-  rmSync(root, { recursive: true, force: true });
+  folders.remove();
 });
 
 /** Answers with what a process knows of itself. */
 const APP = `export default (req, res) => res.end(JSON.stringify({
   pid: process.pid, cwd: process.cwd(), env: process.env,
   ids: [process.getuid(), process.getgid(), process.getgroups()] }));`;
-
-function folder(files: Record<string, string> = {}): string {
-  const dir = join(root, String(folders++));
-  mkdirSync(dir);
-  for (const [name, text] of Object.entries({ 'app.mjs': APP, ...files })) writeFileSync(join(dir, name), text);
-  return dir;
-}
+const folders = new AppFolders('mechanics', APP);
+const { root } = folders;
 
 /** A tunicorn with one thread at a free port. */
 function tunicorn(cwd: string, args: readonly string[] = [], env: Record<string, string> = {}): ArbiterProcess {
   const one = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', ...args], env, cwd);
   started.push(one);
   return one;
-}
-
-async function port(one: ArbiterProcess): Promise<number> {
-  const [address] = await one.addresses();
-  return Number(new URL(address).port);
-}
-
-async function answer(at: number) {
-  const { status, body, error } = await ask(at, '/');
-  assert.equal(status, 200, error);
-  return JSON.parse(body);
 }
 
 async function ends(one: ArbiterProcess, code = 0): Promise<void> {
@@ -78,9 +48,9 @@ const title = (pid: number) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').repl
 
 describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   it('proc_name: ps shows it for the arbiter and the workers, and HUP changes it', async () => {
-    const dir = folder({ 'tunicorn.conf.mjs': conf({ proc_name: 'shop' }) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ proc_name: 'shop' }) });
     const one = tunicorn(dir);
-    const { pid } = await answer(await port(one));
+    const { pid } = await askJson(await one.firstPort());
     assert.equal(title(one.pid), 'tunicorn: master [shop]');
     assert.equal(title(pid), 'tunicorn: worker [shop]');
     writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({}));
@@ -92,22 +62,22 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
 
   it('raw_env: the app sees it, HUP changes it and gives back what was there', async () => {
     const file = (raw_env: string[]) => conf({ raw_env });
-    const dir = folder({ 'tunicorn.conf.mjs': file(['TUNI_A=1=2', 'TUNI_B=', 'TUNI_OLD=new']) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': file(['TUNI_A=1=2', 'TUNI_B=', 'TUNI_OLD=new']) });
     const one = tunicorn(dir, [], { TUNI_OLD: 'old' });
-    const at = await port(one);
-    const { env } = await answer(at);
+    const at = await one.firstPort();
+    const { env } = await askJson(at);
     assert.deepEqual([env.TUNI_A, env.TUNI_B, env.TUNI_OLD], ['1=2', '', 'new']);
     writeFileSync(join(dir, 'tunicorn.conf.mjs'), file(['TUNI_C=3']));
     one.kill('SIGHUP');
-    await until(async () => (await answer(at)).env.TUNI_C === '3', { what: 'the new environment' });
+    await until(async () => (await askJson(at)).env.TUNI_C === '3', { what: 'the new environment' });
     await until(() => one.workers.length === 1, { what: 'the old worker to leave' });
-    const { env: later } = await answer(at);
+    const { env: later } = await askJson(at);
     assert.deepEqual([later.TUNI_A, later.TUNI_B, later.TUNI_OLD], [undefined, undefined, 'old']);
     await ends(one);
   });
 
   it('raw_env: --env, more than once, also for --check-config', async () => {
-    const dir = folder({
+    const dir = folders.make({
       'needs.mjs': `if (process.env.TUNI_A !== "x y" || process.env.TUNI_B !== "2") throw new Error("missing");${APP}`,
     });
     const one = tunicorn(dir, ['-e', 'TUNI_A=x y', '--env=TUNI_B=2', '--check-config', 'needs.mjs']);
@@ -120,10 +90,10 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('pidfile: there while it runs, moved by HUP, gone at the end', async () => {
-    const dir = folder({ 'tunicorn.conf.mjs': conf({ pidfile: 'one.pid' }) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ pidfile: 'one.pid' }) });
     const pidIn = (name: string) => readFileSync(join(dir, name), 'utf8');
     const one = tunicorn(dir);
-    await port(one);
+    await one.firstPort();
     assert.equal(pidIn('one.pid'), `${one.pid}\n`);
     assert.equal(statSync(join(dir, 'one.pid')).mode & 0o777, 0o644);
     writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ pidfile: 'two.pid' }));
@@ -135,7 +105,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('pidfile: that of a living process is respected, a stale one replaced, a foreign one left', async () => {
-    const dir = folder();
+    const dir = folders.make();
     const path = join(dir, 'pid');
     const args = ['-p', 'pid', 'app.mjs'];
     writeFileSync(path, `${process.pid}\n`);
@@ -148,7 +118,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     assert.equal(readFileSync(path, 'utf8'), `${process.pid}\n`);
     writeFileSync(path, `${refused.pid}\n`);
     const one = tunicorn(dir, args);
-    await port(one);
+    await one.firstPort();
     assert.equal(readFileSync(path, 'utf8'), `${one.pid}\n`);
     writeFileSync(path, '1\n');
     await ends(one);
@@ -159,7 +129,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('preload_app: an app that does not load starts no worker, status 4', async () => {
-    const dir = folder({ 'throws.mjs': 'throw new Error("no database");' });
+    const dir = folders.make({ 'throws.mjs': 'throw new Error("no database");' });
     const one = tunicorn(dir, ['--preload', 'throws.mjs']);
     await ends(one, 4);
     assert.match(one.log, /\[ERROR\] The app does not load: Cannot load .*throws\.mjs: Error: no database$/m);
@@ -168,24 +138,24 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('preload_app: an app that breaks changes nothing at HUP, and serves again when it is repaired', async () => {
-    const dir = folder();
+    const dir = folders.make();
     const one = tunicorn(dir, ['--preload', 'app.mjs']);
-    const at = await port(one);
-    const { pid } = await answer(at);
+    const at = await one.firstPort();
+    const { pid } = await askJson(at);
     writeFileSync(join(dir, 'app.mjs'), 'export default {');
     one.kill('SIGHUP');
     await one.waitFor(/\[ERROR\] The app does not load: Cannot load .*SyntaxError.*app\.mjs:1/);
     await one.waitFor('[ERROR] The new settings are refused');
-    assert.equal((await answer(at)).pid, pid);
+    assert.equal((await askJson(at)).pid, pid);
     writeFileSync(join(dir, 'app.mjs'), 'export default (req, res) => res.end(`{"mended":true}`)');
     one.kill('SIGHUP');
-    await until(async () => (await answer(at)).mended, { what: 'the new app' });
+    await until(async () => (await askJson(at)).mended, { what: 'the new app' });
     assert.deepEqual(one.spawned, [pid]);
     await ends(one);
   });
 
   it('preload_app: TERM does not wait for an app that never finishes loading', async () => {
-    const dir = folder({
+    const dir = folders.make({
       'slow.mjs': 'console.log("loading " + process.pid); setInterval(() => {}, 1000); await new Promise(() => {});',
     });
     const one = tunicorn(dir, ['--preload', 'slow.mjs']);
@@ -200,7 +170,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
       [[], '/dev/null'],
       [['-R'], 'socket:'],
     ] as const) {
-      const dir = folder();
+      const dir = folders.make();
       const args = ['-D', '-p', 'pid', '-b', 'unix:s.sock', '--threads', '1', '--log-file', 'log', ...flags, 'app.mjs'];
       // No wait for the end of its output: a daemon that inherits it keeps it open.
       const command = spawn(process.execPath, [CLI, ...args], { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] });
@@ -227,13 +197,13 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('daemon: a wrong setting is told before the command ends', async () => {
-    const one = tunicorn(folder(), ['-D', '-w', '0', 'app.mjs']);
+    const one = tunicorn(folders.make(), ['-D', '-w', '0', 'app.mjs']);
     await ends(one, 2);
     assert.match(one.log, /--workers: "0"/);
   });
 
   it("umask: the permissions of a unix socket's file; the app's own umask stays", async () => {
-    const dir = folder({ 'mask.mjs': 'export default (req, res) => res.end(String(process.umask()));' });
+    const dir = folders.make({ 'mask.mjs': 'export default (req, res) => res.end(String(process.umask()));' });
     for (const [args, mode] of [
       [[], 0o777],
       [['-m', '007'], 0o770],
@@ -251,7 +221,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
 
   it('umask and reuse_port: HUP gives them to new sockets, and says that open ones keep theirs', async () => {
     const paths = ['one.sock', 'two.sock'].map((name) => `unix:${name}`);
-    const dir = folder({ 'tunicorn.conf.mjs': conf({ bind: paths.slice(0, 1) }) });
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ bind: paths.slice(0, 1) }) });
     const mode = (name: string) => statSync(join(dir, name)).mode & 0o777;
     const one = new ArbiterProcess([CLI, '--threads', '1'], {}, dir);
     started.push(one);
@@ -265,10 +235,10 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('reuse_port: two servers at one port, both answer', async () => {
-    const dir = folder();
+    const dir = folders.make();
     const one = tunicorn(dir, ['--reuse-port', 'app.mjs']);
-    const at = await port(one);
-    await answer(at);
+    const at = await one.firstPort();
+    await askJson(at);
     const start = (...args: string[]) => {
       const another = new ArbiterProcess([CLI, '-b', `127.0.0.1:${at}`, '--threads', '1', ...args, 'app.mjs'], {}, dir);
       started.push(another);
@@ -278,10 +248,10 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     const three = start();
     await two.waitForWorkers(1);
     const pids = new Set<number>();
-    await until(async () => pids.add((await answer(at)).pid).size === 2, { what: 'answers of both' });
+    await until(async () => pids.add((await askJson(at)).pid).size === 2, { what: 'answers of both' });
     await three.waitFor('Connection in use');
     await ends(one);
-    assert.equal((await answer(at)).pid, two.workers[0]);
+    assert.equal((await askJson(at)).pid, two.workers[0]);
     await ends(two);
   });
 
@@ -294,7 +264,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     'user and group: the workers run as these and no other, and can write their logs and sockets',
     asRoot,
     async () => {
-      const dir = folder();
+      const dir = folders.make();
       // The app has to be readable for anybody.
       for (const each of [root, dir]) chmodSync(each, 0o755);
       const [uid, gid] = [idOf('passwd', 'daemon'), idOf('group', 'games')];
@@ -331,7 +301,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   const needsMember = { skip: asRoot.skip || (member === undefined && 'no account is a member of a second group') };
 
   it('initgroups: the workers are in every group of the user, and without it in none', needsMember, async () => {
-    const dir = folder();
+    const dir = folders.make();
     for (const each of [root, dir]) chmodSync(each, 0o755);
     const uid = idOf('passwd', member);
     const gid = idOf('group', 'games');
@@ -341,7 +311,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
       [[], [gid]],
     ] as const) {
       const one = tunicorn(dir, ['-u', String(uid), '-g', 'games', ...flags, 'app.mjs']);
-      const { ids } = await answer(await port(one));
+      const { ids } = await askJson(await one.firstPort());
       assert.deepEqual([ids[0], ids[1]], [uid, gid]);
       assert.deepEqual(new Set(ids[2]), new Set(groups));
       await ends(one);
@@ -349,7 +319,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('user: one that this process may not become ends it with status 3', asRoot, async () => {
-    const dir = folder();
+    const dir = folders.make();
     for (const each of [root, dir]) chmodSync(each, 0o755);
     const uid = idOf('passwd', 'daemon');
     // An arbiter that is not root.
@@ -374,7 +344,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
 
   it('user and group: unknown ones are refused by name', async () => {
     for (const flag of ['--user', '--group']) {
-      const one = tunicorn(folder(), [flag, 'no-such-one', 'app.mjs']);
+      const one = tunicorn(folders.make(), [flag, 'no-such-one', 'app.mjs']);
       await ends(one, 2);
       assert.match(one.log, new RegExp(`${flag}: "no-such-one" is not a ${flag.slice(2)} of this system`));
     }

@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { type Case, generate } from '../fuzz/generate.js';
-import { show } from '../fuzz/hunt.js';
+import { sendCase, show } from '../fuzz/hunt.js';
 import { HttpServer } from '../support/http-server.js';
 import { hasNginx, Nginx } from '../support/nginx.js';
 import { Random, seedOf } from '../support/random.js';
@@ -23,8 +23,9 @@ const CLIENTS = 4;
 const skip = !hasNginx() && !process.env.CI ? 'nginx is not installed' : false;
 
 /** Sends a case to nginx; the responses' fields. What nginx answers itself has no X-Seen-Front. */
-function talk(port: number, { text, cuts }: Case): Promise<Array<Map<string, string>>> {
+function talk(port: number, one: Case): Promise<Array<Map<string, string>>> {
   return new Promise((resolve, reject) => {
+    const { text, cuts } = one;
     const seen: Array<Map<string, string>> = [];
     const parser = new ResponseParser(() => true);
     const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true });
@@ -44,16 +45,7 @@ function talk(port: number, { text, cuts }: Case): Promise<Array<Map<string, str
     socket.on('end', () => socket.destroy());
     socket.on('error', (error: NodeJS.ErrnoException) => (error.code === undefined ? reject(error) : undefined));
     socket.on('close', () => resolve(seen));
-    const ends = [...cuts, text.length];
-    let from = 0;
-    const next = () => {
-      const to = ends.shift();
-      if (to === undefined) return void socket.end();
-      const piece = Buffer.from(text.slice(from, to), 'latin1');
-      from = to;
-      socket.write(piece, () => setImmediate(next));
-    };
-    next();
+    sendCase(socket, one);
   });
 }
 

@@ -82,6 +82,12 @@ export class ArbiterProcess {
     return /Listening at: (.*) \(\d+\)\n/.exec(this.log)![1].split(',');
   }
 
+  /** Port of the first address. */
+  async firstPort(): Promise<number> {
+    const [address] = await this.addresses();
+    return Number(new URL(address).port);
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.child.kill(signal);
   }

@@ -1,4 +1,5 @@
 /** One request with Node's own client, timed. */
+import assert from 'node:assert/strict';
 import { type Agent, get, type RequestOptions } from 'node:http';
 
 export interface Answer {
@@ -29,4 +30,11 @@ export function ask(port: number, path: string, options: RequestOptions & { agen
     });
     req.on('error', done);
   });
+}
+
+/** The JSON that GET / is answered with. @throws where the status is not 200. */
+export async function askJson(port: number) {
+  const { status, body, error } = await ask(port, '/');
+  assert.equal(status, 200, error);
+  return JSON.parse(body);
 }

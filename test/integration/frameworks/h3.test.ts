@@ -76,25 +76,14 @@ function define(site: Site): void {
     }
     assert.equal((await client.response()).body, 'one two three');
     client.destroy();
-    const echo = await site.connect();
-    echo.write('POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n');
-    for (const piece of ['abc', 'def']) {
-      echo.write(`3\r\n${piece}\r\n`);
-      await echo.when(() => (echo.data.includes(piece) ? true : null), piece);
-    }
-    echo.write('0\r\n\r\n');
-    assert.equal((await echo.response()).body, 'abcdef');
-    echo.destroy();
+    assert.equal(await site.echoInPieces('Connection: close\r\n'), 'abcdef');
     const events = await get('/sse');
     assert.match(String(events.headers['content-type']), /^text\/event-stream/);
     assert.equal(events.text, 'data: first\n\nid: 2\nevent: tick\ndata: second\n\n');
   });
 
   it('a client that leaves cancels the stream', async () => {
-    const client = await site.connect();
-    client.write('GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
-    await client.when(() => (client.data.includes('some') ? true : null), 'some of it');
-    client.destroy();
+    await site.leaveAmid('/hang');
     await site.note('stream cancelled');
   });
 

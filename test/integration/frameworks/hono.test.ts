@@ -97,22 +97,11 @@ function define(site: Site): void {
     assert.equal((await get('/text')).text, 'one\ntwo\n');
     const { body } = await request(`${site.url}/large`);
     assert.equal((await body.bytes()).length, 4 << 20);
-    const echo = await site.connect();
-    echo.write('POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n');
-    for (const piece of ['abc', 'def']) {
-      echo.write(`3\r\n${piece}\r\n`);
-      await echo.when(() => (echo.data.includes(piece) ? true : null), piece);
-    }
-    echo.write('0\r\n\r\n');
-    assert.equal((await echo.response()).body, 'abcdef');
-    echo.destroy();
+    assert.equal(await site.echoInPieces(), 'abcdef');
   });
 
   it('a client that leaves aborts the stream', async () => {
-    const client = await site.connect();
-    client.write('GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
-    await client.when(() => (client.data.includes('some') ? true : null), 'some of it');
-    client.destroy();
+    await site.leaveAmid('/hang');
     await site.note('stream aborted');
   });
 

@@ -66,6 +66,28 @@ export class Site {
     return RawClient.connect(this.port);
   }
 
+  /** POSTs three bytes at a time to /echo, each piece when the one before it has come back; `fields`: more of the head. */
+  async echoInPieces(fields = ''): Promise<string> {
+    const echo = await this.connect();
+    echo.write(`POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n${fields}\r\n`);
+    for (const piece of ['abc', 'def']) {
+      echo.write(`3\r\n${piece}\r\n`);
+      await echo.when(() => (echo.data.includes(piece) ? true : null), piece);
+    }
+    echo.write('0\r\n\r\n');
+    const { body } = await echo.response();
+    echo.destroy();
+    return body;
+  }
+
+  /** A client that asks for path and leaves when `some` of it has come. */
+  async leaveAmid(path: string): Promise<void> {
+    const client = await this.connect();
+    client.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await client.when(() => (client.data.includes('some') ? true : null), 'some of it');
+    client.destroy();
+  }
+
   /** spec: a file of apps/ and its factory, `express.mjs:five`. */
   async start(spec: string, args: readonly string[] | null): Promise<void> {
     if (args !== null) {
