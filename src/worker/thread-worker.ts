@@ -4,28 +4,27 @@
  * long, and tells the arbiter that it lives. Requests are handled by the pool's threads (thread/entry.ts), which take ready
  * connections from the selector themselves (shared/driver.ts).
  *
- *     listener readable -> accept -> TConn -> enqueueReq -> pool.submit(conn) -> Future (the thread runs finishRequest)
- *                                      └──> keepalive queue -> murderKeepalived
+ *     listener readable -> accept (acceptor.ts) -> TConn -> enqueueReq -> pool.submit(conn) -> Future (the thread runs finishRequest)
+ *                                                    └──> keepalive queue -> murderKeepalived
  *
- * SyncWorker is the same with one request at a time on the main thread itself, and no keep-alive.
+ * Class sync is the same with one request at a time on the main thread itself, and no keep-alive.
  */
 import { errorResponse } from '../answers.js';
 import { usableCpus } from '../config/cpus.js';
 import type { Config } from '../config/settings.js';
 import { type ArbiterToWorker, type BootMessage, type ListenerInfo, mostThreads } from '../messages.js';
-import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
+import { native } from '../native/binding.js';
 import type { Future } from '../pool/future.js';
 import type { ThreadHost } from '../pool/host.js';
 import { inlineHost } from '../pool/inline.js';
 import { piscinaHost } from '../pool/piscina.js';
 import { type Outcome, ThreadPool } from '../pool/thread-pool.js';
 import { tinypoolHost } from '../pool/tinypool.js';
-import { defaultSelector } from '../selector/epoll.js';
-import { EVENT_READ, type Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
 import { allocate, C, Shared } from '../shared/memory.js';
 import { Routes } from '../shared/routes.js';
 import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
+import { Acceptor } from './acceptor.js';
 import { MainAccess } from './access.js';
 import { Worker } from './base.js';
 import { Guard } from './guard.js';
@@ -40,30 +39,18 @@ import { TConn } from './tconn.js';
 import { WaitQueue } from './wait-queue.js';
 import { startWatchdog } from './watchdog.js';
 
-/** Connections accepted in one go before the event loop gets its turn. */
-const ACCEPT_BATCH = 64;
-/** At --worker-connections: from when on an unused connection may be closed for a new one, and how often that is looked at, ms. */
+/** At --worker-connections: from when on an unused connection may be closed for a new one, ms. */
 const RECLAIM_MS = 1000;
-const RECLAIM_EVERY_MS = 50;
 /** ms between looks into the keepalive queue. */
 const MURDER_MS = 250;
 /** ms after which a connection that is being served is looked at again. */
 const BUSY_MS = 500;
-/** ms for which a listener rests when the process is out of file descriptors. */
-const EMFILE_REST_MS = 250;
-
-/** While no thread is free, new connections are left to the siblings for so long, ms; then they are taken all the same. */
-const SIBLINGS_MS = 25;
-
 /** Slots for threads that start while as many as there may be still serve. */
 const SPARE_SLOTS = 2;
-
-type Listener = { fd: number; index: number };
 
 export class ThreadWorker extends Worker {
   protected readonly conns = new Map<number, TConn>();
   private readonly queue = new KeepaliveQueue<TConn>(performance.now());
-  private readonly selector: Selector<Listener>;
   private readonly shared: Shared;
   private readonly table: ConnTable;
   private readonly routes: Routes;
@@ -76,22 +63,15 @@ export class ThreadWorker extends Worker {
   private readonly guard: Guard;
   /** No thread was free at the last look. */
   private allBusy = false;
-  /** Since when somebody waits to be accepted, 0 = nobody does. */
-  private siblingsAt = 0;
   private readonly health: Health;
   private readonly status: StatusServer;
   private readonly recycler: Recycler | null;
-  private readonly acceptPoll: number;
+  private readonly acceptor: Acceptor;
   /** Requests after which the process leaves, 0 = never: class sync. Threads of gthread are recycled. */
   private readonly maxRequests: number;
   /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
   private lookMs = 0;
   private murderer: NodeJS.Timeout | null = null;
-  private accepting = true;
-  private saturated = false;
-  private atLimit = false;
-  private reclaimedAt = 0;
-  private resting = false;
 
   constructor(boot: BootMessage) {
     super(boot);
@@ -108,7 +88,6 @@ export class ThreadWorker extends Worker {
     this.table = new ConnTable(this.shared);
     this.routes = new Routes(this.shared.memory.routes);
     this.driver = new Driver(this.shared, this.table, 0);
-    this.selector = defaultSelector<Listener>();
     this.configured(config);
     const jitter = config.maxRequestsJitter;
     this.maxRequests =
@@ -170,8 +149,14 @@ export class ThreadWorker extends Worker {
     }
     if (!sync) process.on('message', (message: ArbiterToWorker) => this.onMessage(message));
     Atomics.store(this.shared.control, C.WANTED, 1);
-    this.acceptPoll = native.pollStart(this.selector.fd, () => this.onListenerReadable(), 1, 0);
-    native.pollPause(this.acceptPoll, 1);
+    this.acceptor = new Acceptor({
+      shared,
+      config: () => this.boot.config,
+      listeners: this.listeners,
+      log,
+      admit: (fd, index) => this.admit(this.makeConn(fd, index)),
+      makeRoom: (most) => this.makeRoom(most),
+    });
     native.pollStart(this.shared.memory.mainWake, () => this.onWake(), 1, 1);
   }
 
@@ -190,11 +175,8 @@ export class ThreadWorker extends Worker {
     await this.pool.start();
     // Told to leave meanwhile.
     if (!this.alive) return;
-    this.listeners.forEach(({ fd }, index) => {
-      this.selector.register(fd, EVENT_READ, { fd, index });
-    });
     this.murderer = setInterval(() => this.murderKeepalived(), MURDER_MS);
-    native.pollPause(this.acceptPoll, 0);
+    this.acceptor.start();
     this.health.boot();
     this.status.start();
     this.tell({ type: 'booted' });
@@ -214,51 +196,10 @@ export class ThreadWorker extends Worker {
     this.lookMs = 1000 * Math.min(headerTimeout || keepalive || 1, keepalive || headerTimeout || 1);
   }
 
-  // --- accepting ---
+  // --- connections ---
 
-  private onListenerReadable(): boolean {
-    for (const [key] of this.selector.select(0)) this.accept(key.data);
-    return false;
-  }
-
-  private accept(listener: Listener): void {
-    const { config } = this.boot;
-    for (let i = 0; i < ACCEPT_BATCH; i++) {
-      if (Atomics.load(this.shared.control, C.OPEN) >= config.workerConnections) {
-        Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 1);
-        // One may have been closed before the flag was up.
-        if (Atomics.load(this.shared.control, C.OPEN) >= config.workerConnections) {
-          this.atLimit = true;
-          this.updateAccepting();
-          this.reclaim();
-          return;
-        }
-        Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 0);
-      }
-      const fd = native.accept(listener.fd);
-      if (fd === EAGAIN) return;
-      if (fd === ECONNABORTED || fd === EINTR) continue;
-      if (fd < 0) {
-        this.log.error(`accept failed: ${native.errnoName(fd)}; trying again in ${EMFILE_REST_MS} ms`);
-        if (fd === EMFILE || fd === ENFILE) this.rest();
-        return;
-      }
-      if (fd >= this.shared.memory.maxFds) {
-        native.close(fd);
-        continue;
-      }
-      this.admit(this.makeConn(fd, listener.index));
-    }
-  }
-
-  /**
-   * The limit is reached and somebody new waits: connections that nobody has used for longest make room, as in nginx. Without
-   * this 1,000 clients that send nothing would keep everybody else out until their deadlines.
-   */
-  private reclaim(): void {
-    const now = performance.now();
-    if (now - this.reclaimedAt < RECLAIM_EVERY_MS || this.selector.select(0).length === 0) return;
-    this.reclaimedAt = now;
+  /** Closes the connections that nobody has used for longest: acceptor.ts. */
+  private makeRoom(most: number): void {
     const clock = native.clock();
     const unused: Array<[ms: number, conn: TConn]> = [];
     for (const conn of this.conns.values()) {
@@ -266,7 +207,7 @@ export class ThreadWorker extends Worker {
       if (ms >= RECLAIM_MS) unused.push([ms, conn]);
     }
     unused.sort((a, b) => b[0] - a[0]);
-    for (const [, conn] of unused.slice(0, ACCEPT_BATCH)) this.closeIdle(conn);
+    for (const [, conn] of unused.slice(0, most)) this.closeIdle(conn);
   }
 
   /** For how long a connection waits for its next request, or for the rest of a head, ms; 0: it is in use. */
@@ -278,15 +219,6 @@ export class ThreadWorker extends Worker {
     const between = (table.facts(fd) & (SERVED_ONE | HAS_HEAD)) === SERVED_ONE;
     const seconds = between ? keepalive : headerTimeout;
     return seconds > 0 ? (clock - deadline + seconds * 1000) | 0 : 0;
-  }
-
-  private rest(): void {
-    this.resting = true;
-    this.updateAccepting();
-    setTimeout(() => {
-      this.resting = false;
-      this.updateAccepting();
-    }, EMFILE_REST_MS);
   }
 
   private makeConn(fd: number, listener: number): TConn {
@@ -333,21 +265,9 @@ export class ThreadWorker extends Worker {
     this.queue.remove(conn);
   }
 
-  /** Accepts or not, as all that speaks against it says. */
-  private updateAccepting(): void {
-    const want = this.alive && !this.atLimit && !this.saturated && !this.resting;
-    if (want === this.accepting) return;
-    this.accepting = want;
-    native.pollPause(this.acceptPoll, want ? 0 : 1);
-  }
-
   /** A thread asks main to look: it begins to work, or closed a connection while accepting was stopped. */
   private onWake(): boolean {
-    if (this.atLimit && Atomics.load(this.shared.control, C.OPEN) < this.boot.config.workerConnections) {
-      this.atLimit = false;
-      Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 0);
-      this.updateAccepting();
-    }
+    this.acceptor.hasRoom();
     this.guard.checkHeaps();
     if (Atomics.load(this.shared.control, C.LEADER) === 0) this.pool.wakeParked();
     this.supervisor?.start();
@@ -360,22 +280,8 @@ export class ThreadWorker extends Worker {
     this.allBusy = allBusy;
     this.waiting.tick(allBusy);
     this.guard.check((slot) => (this.supervisor as Supervisor).stuckMs(slot));
-    this.leaveToSiblings(allStuck && this.boot.config.workers > 1);
+    this.acceptor.leaveToSiblings(allStuck && this.boot.config.workers > 1);
     this.checkMaxRequests();
-  }
-
-  /** Siblings that have a thread free take new connections at once; those that nobody took come in after a moment. */
-  private leaveToSiblings(saturated: boolean): void {
-    if (saturated !== this.saturated) {
-      this.saturated = saturated;
-      this.siblingsAt = 0;
-      this.updateAccepting();
-    }
-    if (!saturated || !this.alive || this.atLimit || this.resting) return;
-    const now = performance.now();
-    if (this.selector.select(0).length === 0) this.siblingsAt = 0;
-    else if (this.siblingsAt === 0) this.siblingsAt = now;
-    else if (now - this.siblingsAt >= SIBLINGS_MS) this.onListenerReadable();
   }
 
   private checkMaxRequests(): void {
@@ -398,7 +304,7 @@ export class ThreadWorker extends Worker {
     this.supervisor?.glance();
     this.checkMaxRequests();
     this.recycler?.look();
-    if (this.atLimit) this.reclaim();
+    this.acceptor.reclaim();
     for (const conn of this.queue.due(now)) {
       const { fd, generation } = conn;
       if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) {
@@ -443,10 +349,7 @@ export class ThreadWorker extends Worker {
     const { gracefulTimeout } = this.boot.config;
     const end = performance.now() + gracefulTimeout * 1000;
     this.health.drain();
-    this.updateAccepting();
-    native.pollStop(this.acceptPoll);
-    this.selector.close();
-    for (const { fd } of this.listeners) native.close(fd);
+    this.acceptor.stop();
     Atomics.store(control, C.DRAINING, 1);
     while (performance.now() < end) {
       for (const [fd, conn] of this.conns) {

@@ -1,0 +1,169 @@
+/**
+ * The accept loop of a worker: a selector over its listeners, and everything that speaks against accepting, in one place.
+ *
+ *     listener readable ─> accept ─> admit(fd)
+ *     not while: connections are at --worker-connections (unused ones then make room), file descriptors are short, every
+ *     thread is stuck and siblings may have a free one, or the worker leaves
+ */
+import type { Config } from '../config/settings.js';
+import type { Logger } from '../log.js';
+import type { ListenerInfo } from '../messages.js';
+import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
+import { defaultSelector } from '../selector/epoll.js';
+import { EVENT_READ, type Selector } from '../selector/selector.js';
+import { C, type Shared } from '../shared/memory.js';
+
+/** Connections accepted in one go before the event loop gets its turn. */
+const BATCH = 64;
+/** How often room is made at --worker-connections, ms. */
+const RECLAIM_EVERY_MS = 50;
+/** ms for which accepting rests when the process is out of file descriptors. */
+const EMFILE_REST_MS = 250;
+/** While no thread is free, new connections are left to the siblings for so long, ms; then they are taken all the same. */
+const SIBLINGS_MS = 25;
+
+type Listener = { fd: number; index: number };
+
+export interface AcceptorOptions {
+  shared: Shared;
+  /** The present one. */
+  config: () => Config;
+  listeners: readonly ListenerInfo[];
+  log: Logger;
+  /** Takes over an accepted socket; index: of its listener. */
+  admit: (fd: number, index: number) => void;
+  /** Somebody waits at the limit: closes up to `most` connections that nobody uses. */
+  makeRoom: (most: number) => void;
+}
+
+export class Acceptor {
+  private readonly o: AcceptorOptions;
+  private readonly selector: Selector<Listener>;
+  private readonly poll: number;
+  private paused = true;
+  private started = false;
+  private atLimit = false;
+  private resting = false;
+  /** Every thread of this worker is stuck, and there are siblings. */
+  private saturated = false;
+  /** Since when somebody waits to be accepted meanwhile, 0 = nobody does. */
+  private siblingsAt = 0;
+  private reclaimedAt = 0;
+
+  constructor(options: AcceptorOptions) {
+    this.o = options;
+    this.selector = defaultSelector<Listener>();
+    this.poll = native.pollStart(this.selector.fd, () => this.onReadable(), 1, 0);
+    native.pollPause(this.poll, 1);
+  }
+
+  start(): void {
+    this.o.listeners.forEach(({ fd }, index) => {
+      this.selector.register(fd, EVENT_READ, { fd, index });
+    });
+    this.started = true;
+    this.update();
+  }
+
+  /** For good: closes the listeners of this process, too. */
+  stop(): void {
+    this.started = false;
+    this.update();
+    native.pollStop(this.poll);
+    this.selector.close();
+    for (const { fd } of this.o.listeners) native.close(fd);
+  }
+
+  /** A connection was closed, perhaps: accepts again where it had stopped at the limit. */
+  hasRoom(): void {
+    if (!this.atLimit || this.open() >= this.o.config().workerConnections) return;
+    this.atLimit = false;
+    Atomics.store(this.o.shared.control, C.ACCEPT_PAUSED, 0);
+    this.update();
+  }
+
+  /**
+   * At the limit, and somebody new waits: connections that nobody has used for longest make room, as in nginx. Without
+   * this 1,000 clients that send nothing would keep everybody else out until their deadlines.
+   */
+  reclaim(): void {
+    const now = performance.now();
+    if (!this.atLimit || now - this.reclaimedAt < RECLAIM_EVERY_MS || !this.somebodyWaits()) return;
+    this.reclaimedAt = now;
+    this.o.makeRoom(BATCH);
+  }
+
+  /** Siblings that have a thread free take new connections at once; those that nobody took come in after a moment. */
+  leaveToSiblings(saturated: boolean): void {
+    if (saturated !== this.saturated) {
+      this.saturated = saturated;
+      this.siblingsAt = 0;
+      this.update();
+    }
+    if (!saturated || !this.started || this.atLimit || this.resting) return;
+    const now = performance.now();
+    if (!this.somebodyWaits()) this.siblingsAt = 0;
+    else if (this.siblingsAt === 0) this.siblingsAt = now;
+    else if (now - this.siblingsAt >= SIBLINGS_MS) this.onReadable();
+  }
+
+  private onReadable(): boolean {
+    for (const [key] of this.selector.select(0)) this.accept(key.data);
+    return false;
+  }
+
+  private accept(listener: Listener): void {
+    const { control, memory } = this.o.shared;
+    for (let i = 0; i < BATCH; i++) {
+      if (this.open() >= this.o.config().workerConnections) {
+        Atomics.store(control, C.ACCEPT_PAUSED, 1);
+        // One may have been closed before the flag was up.
+        if (this.open() >= this.o.config().workerConnections) {
+          this.atLimit = true;
+          this.update();
+          this.reclaim();
+          return;
+        }
+        Atomics.store(control, C.ACCEPT_PAUSED, 0);
+      }
+      const fd = native.accept(listener.fd);
+      if (fd === EAGAIN) return;
+      if (fd === ECONNABORTED || fd === EINTR) continue;
+      if (fd < 0) {
+        this.o.log.error(`accept failed: ${native.errnoName(fd)}; trying again in ${EMFILE_REST_MS} ms`);
+        if (fd === EMFILE || fd === ENFILE) this.rest();
+        return;
+      }
+      if (fd >= memory.maxFds) {
+        native.close(fd);
+        continue;
+      }
+      this.o.admit(fd, listener.index);
+    }
+  }
+
+  private rest(): void {
+    this.resting = true;
+    this.update();
+    setTimeout(() => {
+      this.resting = false;
+      this.update();
+    }, EMFILE_REST_MS);
+  }
+
+  private open(): number {
+    return Atomics.load(this.o.shared.control, C.OPEN);
+  }
+
+  private somebodyWaits(): boolean {
+    return this.selector.select(0).length > 0;
+  }
+
+  /** Accepts or not, as all that speaks against it says. */
+  private update(): void {
+    const pause = !this.started || this.atLimit || this.saturated || this.resting;
+    if (pause === this.paused) return;
+    this.paused = pause;
+    native.pollPause(this.poll, pause ? 1 : 0);
+  }
+}
