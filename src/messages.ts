@@ -15,10 +15,21 @@ export interface ListenerInfo {
   role: 'http' | 'status';
 }
 
+/** What the arbiter has read of certificates, as PEM text. */
+export interface TlsMaterial {
+  cert: string;
+  key: string;
+  ca: string | null;
+  /** By which clients resume sessions, with any worker: 48 bytes in base64. */
+  ticketKeys: string;
+}
+
 /** First message to a worker: all that it needs to boot. */
 export interface BootMessage {
   type: 'boot';
   config: Config;
+  /** Null: no TLS. */
+  tls: TlsMaterial | null;
   listeners: ListenerInfo[];
   /** How many workers were spawned before this one, as gunicorn's worker.age. */
   age: number;
@@ -30,6 +41,7 @@ export interface BootMessage {
 export interface ReloadMessage {
   type: 'reload';
   config: Config;
+  tls: TlsMaterial | null;
 }
 
 export type ArbiterToWorker =

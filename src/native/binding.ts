@@ -23,6 +23,8 @@ export interface SocketAddress {
 /** What the addon itself exports. */
 interface Addon {
   socket(family: number): number;
+  /** Two stream sockets that are connected to each other. */
+  socketPair(): [number, number] | number;
   bind(fd: number, family: number, address: string, port: number): number;
   connect(fd: number, family: number, address: string, port: number): number;
   listen(fd: number, backlog: number): number;

@@ -39,6 +39,16 @@ napi_value Socket(napi_env env, napi_callback_info info) {
   return Check(env, socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
+// socketPair() -> [fd, fd] | -errno: two stream sockets that are connected to each other; non-blocking, close-on-exec
+napi_value SocketPair(napi_env env, napi_callback_info) {
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) < 0) return Errno(env);
+  napi_value pair;
+  napi_create_array_with_length(env, 2, &pair);
+  for (uint32_t i = 0; i < 2; i++) napi_set_element(env, pair, i, Int(env, fds[i]));
+  return pair;
+}
+
 // fills addr from (family, address, port); false: not an address of that family
 bool FillAddress(napi_env env, Args& a, size_t first, sockaddr_storage* addr, socklen_t* size) {
   int family = a.i32(first);
@@ -423,6 +433,7 @@ int PeerName(int fd, sockaddr* addr, socklen_t* size) { return getpeername(fd, a
 
 void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "socket", Socket);
+  ExportFunction(env, exports, "socketPair", SocketPair);
   ExportFunction(env, exports, "bind", Bind);
   ExportFunction(env, exports, "connect", Connect);
   ExportFunction(env, exports, "listen", Listen);

@@ -1,0 +1,153 @@
+/**
+ * The front: a thread of a worker that has --certfile. It speaks TLS, and HTTP/2, with clients, and hands the engine ordinary
+ * connections in the clear, one end each of a socket pair. So deadlines, queues, containment and drain are the engine's and the
+ * same for all, and encryption takes no time of main or of the pool's threads. No user code runs here: nothing can be stuck.
+ *
+ *     accepted fd ─> TLS handshake ─┬ http/1.1 ─> one plain connection, bytes passed both ways (bridge.ts)
+ *                                   └ h2 ───────> one plain connection for each stream (streams.ts)
+ *
+ * Owners: an accepted fd is this thread's from 'take' until 'closed'. Of a pair one end is a net.Socket here; the other is
+ * main's from 'plain' on, and then the engine's as any connection.
+ */
+import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2';
+import { Socket } from 'node:net';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { parentPort, workerData } from 'node:worker_threads';
+import { native } from '../native/binding.js';
+import { bridge } from './bridge.js';
+import type { Endpoint, FromFront, FrontSettings, ToFront } from './messages.js';
+import { forward } from './streams.js';
+
+/** The names of protocols in ALPN. */
+const ALPN = { h1: 'http/1.1', h2: 'h2' } as const;
+
+class Front {
+  private settings: FrontSettings;
+  private tls: Server;
+  private h2: Http2Server;
+  private readonly sessions = new Set<ServerHttp2Session>();
+  private draining = false;
+  private readonly tell: (message: FromFront) => void;
+
+  constructor(settings: FrontSettings, tell: (message: FromFront) => void) {
+    this.settings = settings;
+    this.tell = tell;
+    this.tls = this.tlsServer();
+    this.h2 = this.http2Server();
+  }
+
+  receive(message: ToFront): void {
+    if (message.type === 'take') this.take(message.fd);
+    else if (message.type === 'drain') this.drain();
+    else {
+      this.settings = message.settings;
+      this.tls = this.tlsServer();
+      this.h2 = this.http2Server();
+    }
+  }
+
+  private take(fd: number): void {
+    const raw = new Socket({ fd, allowHalfOpen: true });
+    raw.setNoDelay(true);
+    raw.once('close', () => this.tell({ type: 'closed' }));
+    // What happens to it is told by the TLS socket.
+    raw.on('error', () => {});
+    this.tls.emit('connection', raw);
+  }
+
+  /** Listens at nothing: main accepts. */
+  private tlsServer(): Server {
+    const { cert, key, ca, ticketKeys, ciphers, certReqs, protocols, handshakeMs } = this.settings;
+    const server = createServer({
+      cert,
+      key,
+      ...(ca === null ? {} : { ca }),
+      ...(ciphers === null ? {} : { ciphers }),
+      ticketKeys: Buffer.from(ticketKeys, 'base64'),
+      requestCert: certReqs > 0,
+      rejectUnauthorized: certReqs === 2,
+      ALPNProtocols: protocols.map((name) => ALPN[name]),
+      handshakeTimeout: handshakeMs,
+    });
+    server.on('secureConnection', (socket) => this.serve(socket));
+    server.on('tlsClientError', (error, socket) => {
+      this.tell({ type: 'failed', reason: error.message });
+      socket.destroy();
+    });
+    return server;
+  }
+
+  private serve(socket: TLSSocket): void {
+    socket.on('error', () => {});
+    const given = Object.keys(socket.getPeerCertificate() ?? {}).length > 0;
+    if (this.settings.certReqs === 1 && given && !socket.authorized) {
+      this.tell({ type: 'failed', reason: `client certificate: ${socket.authorizationError}` });
+      socket.destroy();
+      return;
+    }
+    if (socket.alpnProtocol === ALPN.h2) {
+      if (this.draining) socket.destroy();
+      else this.h2.emit('connection', socket);
+      return;
+    }
+    const plain = this.openPlain(socket);
+    if (plain === null) socket.destroy();
+    else bridge(socket, plain, this.settings.lingerMs);
+  }
+
+  private http2Server(): Http2Server {
+    const { http2, idleMs } = this.settings;
+    const server = createHttp2Server({
+      settings: {
+        maxConcurrentStreams: http2.maxConcurrentStreams,
+        initialWindowSize: http2.initialWindowSize,
+        maxFrameSize: http2.maxFrameSize,
+        ...(http2.maxHeaderListSize > 0 ? { maxHeaderListSize: http2.maxHeaderListSize } : {}),
+      },
+    });
+    server.on('session', (session) => {
+      this.sessions.add(session);
+      let streams = 0;
+      if (idleMs > 0) session.setTimeout(idleMs, () => streams === 0 && session.close());
+      session.on('stream', (stream) => {
+        streams++;
+        stream.once('close', () => streams--);
+      });
+      session.once('close', () => this.sessions.delete(session));
+    });
+    // The session ends with its socket; there is nobody else to tell.
+    server.on('sessionError', () => {});
+    server.on('stream', (stream, headers, _flags, raw) => {
+      const { session } = stream;
+      forward(stream, headers, raw as unknown as string[], () => this.openPlain(session?.socket as TLSSocket));
+    });
+    return server;
+  }
+
+  /** Our end of a new connection to the engine; null: file descriptors are short, or the client has gone. */
+  private openPlain(client: TLSSocket | undefined): Socket | null {
+    if (client === undefined) return null;
+    const peer = endpoint(client.remoteAddress, client.remotePort);
+    const local = endpoint(client.localAddress, client.localPort);
+    const pair = native.socketPair();
+    if (typeof pair === 'number') return null;
+    const [ours, fd] = pair;
+    const plain = new Socket({ fd: ours, allowHalfOpen: true });
+    this.tell({ type: 'plain', fd, peer, local });
+    return plain;
+  }
+
+  private drain(): void {
+    this.draining = true;
+    for (const session of this.sessions) session.close();
+  }
+}
+
+function endpoint(address: string | undefined, port: number | undefined): Endpoint {
+  return address === undefined || port === undefined ? null : { address, port };
+}
+
+const main = parentPort as NonNullable<typeof parentPort>;
+native.setThreadName('tunicorn front');
+const front = new Front(workerData as FrontSettings, (message) => main.postMessage(message));
+main.on('message', (message: ToFront) => front.receive(message));

@@ -1,0 +1,34 @@
+/** The border between a worker's main thread and its front thread (TLS): all that crosses it. */
+import type { Protocol } from '../config/tls.js';
+import type { TlsMaterial } from '../messages.js';
+
+/** For connections that begin from now on. */
+export interface FrontSettings extends TlsMaterial {
+  /** 0 no certificate is asked for, 1 one may be given, 2 one must be. */
+  certReqs: number;
+  ciphers: string | null;
+  protocols: readonly Protocol[];
+  http2: { maxConcurrentStreams: number; initialWindowSize: number; maxFrameSize: number; maxHeaderListSize: number };
+  /** ms for a handshake; for a client that does not take what is left for it; for an HTTP/2 session without a stream. */
+  handshakeMs: number;
+  lingerMs: number;
+  idleMs: number;
+}
+
+/** A TCP address; null: a unix socket has none. */
+export type Endpoint = { address: string; port: number } | null;
+
+export type ToFront =
+  | { type: 'settings'; settings: FrontSettings }
+  /** An accepted socket: the front's from now on. */
+  | { type: 'take'; fd: number }
+  /** HTTP/2 sessions take no new streams. HTTP/1.1 connections end with the engine's. */
+  | { type: 'drain' };
+
+export type FromFront =
+  /** A connection in the clear for the engine, its from now on; who is behind it, and where that one had connected to. */
+  | { type: 'plain'; fd: number; peer: Endpoint; local: Endpoint }
+  /** One that was taken is closed. */
+  | { type: 'closed' }
+  /** A handshake that failed, and why. */
+  | { type: 'failed'; reason: string };
