@@ -5,43 +5,23 @@
  * child exit) only enqueue and wake the loop, so each decision is made in one place and in order. However the loop ends,
  * `halt` leaves no worker and no socket file behind; an 'exit' hook does the same if the process itself breaks down.
  */
-import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
-import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
+import { TunicornError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { version } from '../version.js';
 import { preload } from './app-check.js';
 import { Belongings, type Change } from './belongings.js';
-import { needsProcess, rebind } from './reload.js';
+import { rebind } from './reload.js';
 import { SignalQueue, shortName } from './signals.js';
 import { closeSockets, createSockets, type Listener } from './sock.js';
-import { now, WorkerHandle } from './worker-handle.js';
+import { now } from './worker-handle.js';
+import { HaltServer, type Master, ROUND_MS, Workers } from './workers.js';
 
-/** The loop looks after the workers at least this often. */
-const ROUND_MS = 1000;
 /** Time workers have after QUIT: they leave at once unless they are stuck. */
 const QUICK_MS = 2000;
 /** Time the kernel has to end what was sent KILL. */
 const KILL_MS = 5000;
-/** Least time that a gthread worker has to give a sign of life, seconds. */
-const GTHREAD_TIMEOUT = 30;
-/** A worker that ends sooner than this after its start, unasked, has crashed at the start. */
-const CRASH_MS = 1000;
-/** That many crashes in a row are replaced at once; then the pause between two starts doubles up to the longest. */
-const FREE_CRASHES = 3;
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 2000;
-
-/** Ends the loop: the arbiter cannot go on. */
-class HaltServer extends Error {
-  readonly exitCode: number;
-
-  constructor(reason: string, exitCode: number) {
-    super(reason);
-    this.exitCode = exitCode;
-  }
-}
 
 export interface ArbiterOptions {
   /** Script that the workers run. Default: tunicorn's own. */
@@ -52,38 +32,19 @@ export interface ArbiterOptions {
   reread?: () => Promise<Config>;
 }
 
-/**
- * For how long a worker may be silent, or boot, ms; 0 = for ever. In gthread --timeout is a request's: a short one must not
- * end a worker that starts on a busy machine, so it counts from its default on.
- */
-function workerTimeout({ timeout, workerClass }: Config): number {
-  if (timeout === 0) return 0;
-  return 1000 * (workerClass === 'gthread' ? Math.max(timeout, GTHREAD_TIMEOUT) : timeout);
-}
-
-export class Arbiter {
+export class Arbiter implements Master {
   #config: Config;
   readonly #own: Belongings;
-  readonly #workerMain: string;
+  readonly #workers: Workers;
   readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
-  readonly #workers = new Set<WorkerHandle>();
-  /** Workers whose process is gone, not yet reaped. */
-  #ended: WorkerHandle[] = [];
   #listeners: Listener[] = [];
   /** Listeners of --status-bind: open until the last worker has gone. */
   #status: Listener[] = [];
-  #numWorkers: number;
-  #workerAge = 0;
-  #anyBooted = false;
-  #stopping = false;
-  #lastRound = now();
-  #crashes = 0;
-  #spawnNotBefore = 0;
   #wake: (() => void) | null = null;
   #woken = false;
   readonly #lastResort = (): void => {
-    for (const worker of this.#workers) worker.kill('SIGKILL');
+    this.#workers.kill('SIGKILL');
     closeSockets([...this.#listeners, ...this.#status], true);
     this.#own.unlink();
   };
@@ -91,10 +52,23 @@ export class Arbiter {
   /** @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened. */
   constructor(config: Config, options: ArbiterOptions = {}) {
     this.#config = config;
-    this.#numWorkers = config.workers;
-    this.#workerMain = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
     this.#own = new Belongings(config, options.log);
     this.#reread = options.reread;
+    const script = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
+    this.#workers = new Workers(this, script);
+  }
+
+  /** The settings: others after a reload. */
+  get config(): Config {
+    return this.#config;
+  }
+
+  get listeners(): readonly Listener[] {
+    return this.#listeners;
+  }
+
+  get status(): readonly Listener[] {
+    return this.#status;
   }
 
   /** The error log: another one after a reload that changes its file or level. */
@@ -117,14 +91,14 @@ export class Arbiter {
     this.#signals.install();
     try {
       if (!(await this.start())) return await this.halt();
-      this.manageWorkers();
+      this.#workers.manage();
       for (;;) {
         if (this.#signals.empty) await this.#sleep(ROUND_MS);
-        this.reapWorkers();
+        this.#workers.reap();
         const signal = this.#signals.shift();
         if (signal === undefined) {
-          await this.murderWorkers();
-          this.manageWorkers();
+          await this.#workers.murder();
+          this.#workers.manage();
         } else {
           this.log.info(`Handling signal: ${shortName(signal)}`);
           if (await this.#handle(signal)) return await this.halt();
@@ -210,12 +184,12 @@ export class Arbiter {
         await this.stop(false);
         return true;
       case 'SIGTTIN':
-        this.#numWorkers++;
-        this.manageWorkers();
+        this.#workers.wanted++;
+        this.#workers.manage();
         return false;
       case 'SIGTTOU':
-        if (this.#numWorkers > 1) this.#numWorkers--;
-        this.manageWorkers();
+        if (this.#workers.wanted > 1) this.#workers.wanted--;
+        this.#workers.manage();
         return false;
       case 'SIGHUP':
         await this.#hangUp();
@@ -266,17 +240,8 @@ export class Arbiter {
     change.commit();
     this.#config = config;
     // TTIN and TTOU hold as long as the setting itself does not change.
-    if (config.workers !== old.workers) this.#numWorkers = config.workers;
-    const workers = [...this.#workers];
-    this.manageWorkers();
-    for (const worker of workers) {
-      if (worker.stoppedAt !== null) continue;
-      if (!needsProcess(worker.config, config)) worker.reload(config);
-      else {
-        this.spawnWorker();
-        worker.stop('SIGTERM');
-      }
-    }
+    if (config.workers !== old.workers) this.#workers.wanted = config.workers;
+    this.#workers.reload(config);
   }
 
   /**
@@ -297,158 +262,33 @@ export class Arbiter {
     return true;
   }
 
-  /** Starts or stops workers until their number is the wanted one; the oldest leave first. */
-  manageWorkers(): void {
-    const active = [...this.#workers].filter((w) => w.stoppedAt === null);
-    for (let n = active.length; n < this.#numWorkers && now() >= this.#spawnNotBefore; n++) this.spawnWorker();
-    active.sort((a, b) => a.age - b.age);
-    for (const worker of active.slice(0, Math.max(0, active.length - this.#numWorkers))) worker.retire();
-  }
-
-  /** Starts one worker. If the system has no room for it, the next try waits a little. */
-  spawnWorker(): void {
-    let worker: WorkerHandle;
-    try {
-      worker = this.#newWorker();
-    } catch (err) {
-      this.log.error('Cannot start a worker', err);
-      this.#crashed();
-      return;
-    }
-    this.#workers.add(worker);
-    if (worker.pid !== undefined) this.log.info(`Booting worker with pid: ${worker.pid}`);
-  }
-
-  #newWorker(): WorkerHandle {
-    return new WorkerHandle({
-      workerMain: this.#workerMain,
-      config: this.#config,
-      listeners: this.#listeners,
-      status: this.#status,
-      age: this.#workerAge++,
-      relieves: [...this.#workers].some((w) => w.booted && w.stoppedAt === null),
-      onExit: (gone) => {
-        this.#ended.push(gone);
-        this.wakeup();
-      },
-    });
-  }
-
-  /** Kills workers that gave no sign of life, did not boot, or did not leave in time: ABRT first, KILL a round later. */
-  async murderWorkers(): Promise<void> {
-    // After a stop of the whole process group (Ctrl-Z) nobody could notify: that time counts against no worker.
-    const gap = now() - this.#lastRound;
-    this.#lastRound = now();
-    // Let the event loop read the messages that have arrived before judging their absence.
-    await turn();
-    const timeout = workerTimeout(this.#config);
-    for (const worker of this.#workers) {
-      if (!worker.alive) continue;
-      if (gap > 2 * ROUND_MS) worker.excuse(gap);
-      const graceOver = worker.stoppedAt !== null && now() - worker.stoppedAt > this.#config.gracefulTimeout * 1000;
-      const silent = timeout > 0 && now() - worker.lastNotify > timeout;
-      const slowBoot = timeout > 0 && !worker.booted && now() - worker.spawnedAt > timeout;
-      if (graceOver) {
-        worker.kill('SIGKILL');
-      } else if (worker.abortedAt !== null) {
-        if (now() - worker.abortedAt >= ROUND_MS) worker.kill('SIGKILL');
-      } else if (silent || slowBoot) {
-        this.log.critical(`WORKER TIMEOUT (pid:${worker.pid})${silent ? '' : ': it did not finish booting'}`);
-        worker.abort();
-      }
-    }
-  }
-
-  /**
-   * Takes note of the workers that ended.
-   * @throws {HaltServer} if one of them could not boot.
-   */
-  reapWorkers(): void {
-    const ended = this.#ended;
-    this.#ended = [];
-    for (const worker of ended) this.#workers.delete(worker);
-    for (const worker of ended) this.#anyBooted ||= worker.booted;
-    for (const worker of ended) this.#reap(worker);
-  }
-
-  #reap(worker: WorkerHandle): void {
-    const { pid } = worker;
-    const { code, signal, error } = worker.exit!;
-    const unasked = worker.stoppedAt === null && worker.abortedAt === null && !this.#stopping;
-    if (error) {
-      this.log.error(`Cannot start a worker: ${error.message}`);
-    } else if (signal !== null) {
-      const memory = signal === 'SIGKILL' && unasked ? ' Perhaps out of memory?' : '';
-      this.log[unasked ? 'error' : 'info'](`Worker (pid:${pid}) was sent ${signal}!${memory}`);
-    } else if (code !== 0) {
-      this.log.error(`Worker (pid:${pid}) exited with code ${code}`);
-    } else {
-      this.log.info(`Worker exiting (pid: ${pid})`);
-    }
-    if (this.#stopping) return;
-    if (code === WORKER_BOOT_ERROR) throw new HaltServer('Worker failed to boot.', WORKER_BOOT_ERROR);
-    if (code === APP_LOAD_ERROR) throw new HaltServer('App failed to load.', APP_LOAD_ERROR);
-    // A script that breaks before it can tell why ends with node's own code; if no worker ever booted, none will.
-    if (code !== null && code !== 0 && !worker.booted && unasked && !this.#anyWorkerBooted()) {
-      throw new HaltServer('Worker failed to boot.', WORKER_BOOT_ERROR);
-    }
-    if (!unasked) return;
-    if (worker.booted && (code === 0 || now() - worker.spawnedAt > CRASH_MS)) this.#crashes = 0;
-    else this.#crashed();
-  }
-
-  #anyWorkerBooted(): boolean {
-    for (const worker of this.#workers) this.#anyBooted ||= worker.booted;
-    return this.#anyBooted;
-  }
-
-  /** Crashes in a row at the start of a worker make the next starts wait a little. */
-  #crashed(): void {
-    this.#crashes++;
-    if (this.#crashes <= FREE_CRASHES) return;
-    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#crashes - FREE_CRASHES - 1));
-    const told = now() < this.#spawnNotBefore;
-    this.#spawnNotBefore = now() + pause;
-    setTimeout(() => this.wakeup(), pause + 1).unref();
-    if (told) return;
-    this.log.warning(`Workers crash at their start (${this.#crashes} in a row): waiting ${pause} ms`);
-  }
-
-  /** Sends every worker that lives a signal. */
-  killWorkers(signal: NodeJS.Signals): void {
-    for (const worker of this.#workers) {
-      if (signal === 'SIGTERM' || signal === 'SIGQUIT') worker.stop(signal);
-      else worker.kill(signal);
-    }
-  }
-
   /**
    * Ends all workers: TERM and up to graceful_timeout for their requests, or QUIT and a moment; then KILL. INT or QUIT
    * during a graceful stop make it quick. Returns when all processes are gone.
    */
   async stop(graceful: boolean): Promise<void> {
-    this.#stopping = true;
+    this.#workers.stopping = true;
     closeSockets(this.#listeners, true);
     const patience = this.#config.gracefulTimeout * 1000;
     let limit = now() + (graceful ? patience : Math.min(patience, QUICK_MS));
-    this.killWorkers(graceful ? 'SIGTERM' : 'SIGQUIT');
+    this.#workers.kill(graceful ? 'SIGTERM' : 'SIGQUIT');
     while (this.#workers.size > 0 && now() < limit) {
       await this.#sleep(limit - now());
-      this.reapWorkers();
+      this.#workers.reap();
       for (let s = this.#signals.shift(); s !== undefined; s = this.#signals.shift()) {
         this.log.info(`Handling signal: ${shortName(s)}`);
         if (s !== 'SIGINT' && s !== 'SIGQUIT') continue;
         limit = Math.min(limit, now() + QUICK_MS);
-        this.killWorkers('SIGQUIT');
+        this.#workers.kill('SIGQUIT');
       }
     }
     if (this.#workers.size === 0) return;
     this.log.warning(`Killing ${this.#workers.size} worker(s) that did not leave in time`);
-    this.killWorkers('SIGKILL');
+    this.#workers.kill('SIGKILL');
     limit = now() + KILL_MS;
     while (this.#workers.size > 0 && now() < limit) {
       await this.#sleep(limit - now());
-      this.reapWorkers();
+      this.#workers.reap();
     }
   }
 
