@@ -12,9 +12,11 @@ import type { Logger } from '../log.js';
 import { version } from '../version.js';
 import { preload } from './app-check.js';
 import { Belongings, type Change } from './belongings.js';
+import { ServiceNotifier } from './notify.js';
 import { rebind } from './reload.js';
 import { SignalQueue, shortName } from './signals.js';
 import { closeSockets, createSockets, type Listener } from './sock.js';
+import { type Activated, bindOf, describeActivated, takeActivated } from './systemd.js';
 import { now } from './worker-handle.js';
 import { HaltServer, type Master, ROUND_MS, Workers } from './workers.js';
 
@@ -41,6 +43,9 @@ export class Arbiter implements Master {
   #listeners: Listener[] = [];
   /** Listeners of --status-bind: open until the last worker has gone. */
   #status: Listener[] = [];
+  /** Sockets that systemd has passed. */
+  #activated: readonly Activated[] = [];
+  readonly #service = new ServiceNotifier(() => this.log);
   #wake: (() => void) | null = null;
   #woken = false;
   readonly #lastResort = (): void => {
@@ -99,6 +104,7 @@ export class Arbiter implements Master {
         if (signal === undefined) {
           await this.#workers.murder();
           this.#workers.manage();
+          this.#service.serving(this.#workers.serving, this.#workers.wanted);
         } else {
           this.log.info(`Handling signal: ${shortName(signal)}`);
           if (await this.#handle(signal)) return await this.halt();
@@ -112,6 +118,7 @@ export class Arbiter implements Master {
     } finally {
       this.#signals.uninstall();
       process.removeListener('exit', this.#lastResort);
+      this.#service.close();
       this.#own.close();
     }
   }
@@ -120,18 +127,18 @@ export class Arbiter implements Master {
   async start(): Promise<boolean> {
     this.log.info(`Starting tunicorn ${version}`);
     const config = this.#config;
-    const { bind, statusBind } = config;
+    this.#service.begin();
+    this.#activated = takeActivated();
     this.#own.start();
     if (!(await this.#preload(config))) return false;
     const listeners = await createSockets({
-      ...config,
-      bind: [...bind, ...statusBind],
+      ...this.#withAddresses(config),
       log: this.log,
       pause: (ms) => this.#pause(ms),
     });
     if (!listeners) return false;
-    this.#listeners = listeners.slice(0, bind.length);
-    this.#status = listeners.slice(bind.length);
+    this.#assign(listeners, config);
+    if (this.#activated.length > 0) this.log.info(`Sockets from systemd: ${describeActivated(this.#activated)}`);
     this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
     if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
@@ -192,7 +199,9 @@ export class Arbiter implements Master {
         this.#workers.manage();
         return false;
       case 'SIGHUP':
+        this.#service.reloading();
         await this.#hangUp();
+        this.#service.reloaded();
         return false;
       default:
         this.log.warning(`Signal ${shortName(signal)} is not supported yet`);
@@ -249,17 +258,26 @@ export class Arbiter implements Master {
    * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
    */
   async #rebind(config: Config): Promise<boolean> {
-    const all = (c: Config) => ({ ...c, bind: [...c.bind, ...c.statusBind] });
     const present = [...this.#listeners, ...this.#status];
     const options = { log: this.log, pause: (ms: number) => this.#pause(ms) };
-    const listeners = await rebind(present, all(this.#config), all(config), options);
+    const listeners = await rebind(present, this.#withAddresses(this.#config), this.#withAddresses(config), options);
     if (!listeners) return false;
-    this.#listeners = listeners.slice(0, config.bind.length);
-    this.#status = listeners.slice(config.bind.length);
+    this.#assign(listeners, config);
     if (listeners.some((listener) => !present.includes(listener))) {
       this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
     }
     return true;
+  }
+
+  /** A config whose `bind` has every address to listen at: those of --status-bind at the end. */
+  #withAddresses(config: Config): Config {
+    return { ...config, bind: [...bindOf(config, this.#activated), ...config.statusBind] };
+  }
+
+  #assign(listeners: readonly Listener[], { statusBind }: Config): void {
+    const requests = listeners.length - statusBind.length;
+    this.#listeners = listeners.slice(0, requests);
+    this.#status = listeners.slice(requests);
   }
 
   /**
@@ -268,6 +286,7 @@ export class Arbiter implements Master {
    */
   async stop(graceful: boolean): Promise<void> {
     this.#workers.stopping = true;
+    this.#service.stopping();
     closeSockets(this.#listeners, true);
     const patience = this.#config.gracefulTimeout * 1000;
     let limit = now() + (graceful ? patience : Math.min(patience, QUICK_MS));

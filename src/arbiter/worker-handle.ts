@@ -29,6 +29,8 @@ export interface SpawnOptions {
   age: number;
   /** Another worker serves already. */
   relieves: boolean;
+  /** Called once, when it has booted. */
+  onBoot?: () => void;
   /** Called once, when the process is gone. */
   onExit: (worker: WorkerHandle) => void;
 }
@@ -57,11 +59,13 @@ export class WorkerHandle {
   exit: WorkerExit | null = null;
   readonly #child: ChildProcess;
   readonly #hasStatus: boolean;
+  readonly #onBoot: (() => void) | undefined;
   readonly #onExit: (worker: WorkerHandle) => void;
 
   constructor(options: SpawnOptions) {
     this.age = options.age;
     this.config = options.config;
+    this.#onBoot = options.onBoot;
     this.#onExit = options.onExit;
     this.#hasStatus = options.status.length > 0;
     const listeners = [...options.listeners, ...options.status];
@@ -134,7 +138,9 @@ export class WorkerHandle {
     // The app of a sync worker shares its process and may send messages of its own: those are nobody's sign of life.
     if (message?.type !== 'booted' && message?.type !== 'notify') return;
     this.lastNotify = now();
-    if (message.type === 'booted') this.booted = true;
+    if (message.type !== 'booted' || this.booted) return;
+    this.booted = true;
+    this.#onBoot?.();
   }
 
   #ended(exit: WorkerExit): void {

@@ -80,6 +80,13 @@ export class Workers {
     return this.#all.size;
   }
 
+  /** How many have booted and are not about to leave. */
+  get serving(): number {
+    let n = 0;
+    for (const worker of this.#all) if (worker.booted && worker.stoppedAt === null) n++;
+    return n;
+  }
+
   /** Starts or stops workers until their number is the wanted one; the oldest leave first. */
   manage(): void {
     const active = [...this.#all].filter((w) => w.stoppedAt === null);
@@ -126,6 +133,7 @@ export class Workers {
       status,
       age: this.#age++,
       relieves: [...this.#all].some((w) => w.booted && w.stoppedAt === null),
+      onBoot: () => this.#master.wakeup(),
       onExit: (gone) => {
         this.#ended.push(gone);
         this.#master.wakeup();

@@ -34,8 +34,10 @@ export class ArbiterProcess {
   readonly ended: Promise<Ended>;
   exit: Ended | null = null;
 
-  constructor(args: readonly string[], env: Record<string, string> = {}, cwd?: string) {
-    this.child = spawn(process.execPath, args, {
+  /** @param via a command that makes something ready and then becomes node (exec), with its own arguments. */
+  constructor(args: readonly string[], env: Record<string, string> = {}, cwd?: string, via: readonly string[] = []) {
+    const [file, ...rest] = [...via, process.execPath, ...args];
+    this.child = spawn(file, rest, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, PORT: '', WEB_CONCURRENCY: '', ...env },
       cwd,
