@@ -60,6 +60,11 @@ function fdsOf(addresses: readonly string[]): number[] {
   return addresses.map(parseAddress).flatMap((address) => (address.family === 'fd' ? [address.fd] : []));
 }
 
+/** An address of the form fd://N: its socket, and the file of that, belong to whoever made it. */
+export function isInherited(address = ''): boolean {
+  return /^fd:/i.test(address);
+}
+
 /** For the log: `fd 3 (web), fd 4`. */
 export function describeActivated(activated: readonly Activated[]): string {
   return activated.map(({ fd, name }) => (name === '' ? `fd ${fd}` : `fd ${fd} (${name})`)).join(', ');

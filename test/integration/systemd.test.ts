@@ -25,7 +25,7 @@ after(async () => {
 });
 
 function tunicorn(via: readonly string[], cwd: string, args: readonly string[] = []): ArbiterProcess {
-  const one = new ArbiterProcess([CLI, '--threads', '1', ...args], {}, cwd, via);
+  const one = new ArbiterProcess([CLI, '--threads', '1', ...args], {}, cwd, false, via);
   started.push(one);
   return one;
 }
