@@ -9,7 +9,9 @@ import { activating, passing } from '../support/activation.js';
 import { AppFolders } from '../support/app-folders.js';
 import { ArbiterProcess, fetchText } from '../support/arbiter-process.js';
 import { ask, askJson } from '../support/ask.js';
+import { NotifySocket } from '../support/notify-socket.js';
 import { until } from '../support/poll.js';
+import { children } from '../support/proc.js';
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 /** Answers with what a worker should not have from systemd. */
@@ -102,6 +104,50 @@ describe('inherited sockets', { concurrency: 2, timeout: 60_000 }, () => {
     for (const address of addresses.slice(0, 3)) await answered(address);
     await ends(one);
     assert.ok(existsSync(path), 'the file is the unit’s');
+  });
+
+  it('systemd: USR2 hands its sockets on, twice; who is the main process is said by that one itself', async () => {
+    const dir = folders.make();
+    const path = join(dir, 'unit.sock');
+    const systemd = new NotifySocket(join(dir, 'notify.sock'));
+    const env = { NOTIFY_SOCKET: systemd.address, WATCHDOG_USEC: '1000000' };
+    const one = tunicorn(activating(['tcp', `unix:${path}`], env), dir, ['-b', '127.0.0.1:1', 'app.mjs']);
+    try {
+      const [address] = await one.addresses();
+      const port = Number(new URL(address).port);
+      const mainPids = () => systemd.of('MAINPID').map((each) => `${'READY' in each ? 'READY ' : ''}${each.MAINPID}`);
+      await systemd.next('READY');
+      const expected = [`READY ${one.pid}`];
+      let main = one.pid;
+      for (const n of [1, 2]) {
+        process.kill(main, 'SIGUSR2');
+        const next = await until(() => one.successors[n - 1], { what: 'a new arbiter' });
+        // Its worker has come up: it would be ready, and says nothing.
+        await until(async () => {
+          const { pid } = await askJson(port);
+          return children(next).some((child) => child.pid === pid);
+        });
+        assert.deepEqual(mainPids(), expected);
+        process.kill(main, 'SIGTERM');
+        expected.push(String(next), `READY ${next}`);
+        await systemd.next('MAINPID', expected.length);
+        assert.deepEqual(mainPids(), expected);
+        const heard = systemd.of('WATCHDOG').length;
+        await systemd.next('WATCHDOG', heard + 1);
+        assert.deepEqual(systemd.of('STOPPING'), []);
+        main = next;
+        await answered(address);
+        await answered(`unix:${path}`);
+      }
+      process.kill(main, 'SIGTERM');
+      await systemd.next('STOPPING');
+      assert.equal((await one.ended).code, 0);
+      assert.equal(systemd.of('MAINPID').length, 5);
+      assert.equal(one.log.match(/Listening at: .*127\.0\.0\.1:1\b/), null);
+      assert.ok(existsSync(path));
+    } finally {
+      systemd.close();
+    }
   });
 
   it('systemd: sockets for another process are let alone, and the variables are taken away all the same', async () => {
