@@ -3,45 +3,34 @@
  * manner. It runs no user code and touches no connection. `run` is a plain loop: sleep until something happened (at most
  * a second), reap the workers that ended, then either handle one signal or look after the workers. Event handlers (signal,
  * child exit) only enqueue and wake the loop, so each decision is made in one place and in order. However the loop ends,
- * `halt` leaves no worker and no socket file behind; an 'exit' hook does the same if the process itself breaks down.
+ * `halt` leaves no worker and no socket file behind; an 'exit' hook does the same if the process itself breaks down. While another
+ * arbiter serves at the same sockets (USR2, reexec.ts) their files are not this one's to remove.
  */
-import { setImmediate as turn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
-import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
+import { TunicornError } from '../errors.js';
 import type { Logger } from '../log.js';
+import { type Origin, origin } from '../origin.js';
 import { version } from '../version.js';
 import { preload } from './app-check.js';
 import { Belongings, type Change } from './belongings.js';
-import { needsProcess, rebind } from './reload.js';
-import { SignalQueue, shortName } from './signals.js';
-import { closeSockets, createSockets, type Listener } from './sock.js';
-import { now, WorkerHandle } from './worker-handle.js';
+import { type Inherited, takeInheritance } from './inherited.js';
+import { ServiceNotifier } from './notify.js';
+import { Reexec } from './reexec.js';
+import { rebind } from './reload.js';
+import { mayBeResize, SignalQueue, shortName } from './signals.js';
+import { adoptSocket, closeSockets, createSockets, type Listener } from './sock.js';
+import { Strays } from './strays.js';
+import { type Activated, bindOf, describeActivated, isInherited, passOn, takeActivated } from './systemd.js';
+import { now } from './worker-handle.js';
+import { HaltServer, type Master, ROUND_MS, Workers } from './workers.js';
 
-/** The loop looks after the workers at least this often. */
-const ROUND_MS = 1000;
 /** Time workers have after QUIT: they leave at once unless they are stuck. */
 const QUICK_MS = 2000;
 /** Time the kernel has to end what was sent KILL. */
 const KILL_MS = 5000;
-/** Least time that a gthread worker has to give a sign of life, seconds. */
-const GTHREAD_TIMEOUT = 30;
-/** A worker that ends sooner than this after its start, unasked, has crashed at the start. */
-const CRASH_MS = 1000;
-/** That many crashes in a row are replaced at once; then the pause between two starts doubles up to the longest. */
-const FREE_CRASHES = 3;
-const FIRST_PAUSE_MS = 100;
-const LONGEST_PAUSE_MS = 2000;
-
-/** Ends the loop: the arbiter cannot go on. */
-class HaltServer extends Error {
-  readonly exitCode: number;
-
-  constructor(reason: string, exitCode: number) {
-    super(reason);
-    this.exitCode = exitCode;
-  }
-}
+/** How often a new arbiter looks whether the old one is still there, ms. */
+const PARENT_MS = 100;
 
 export interface ArbiterOptions {
   /** Script that the workers run. Default: tunicorn's own. */
@@ -50,56 +39,69 @@ export interface ArbiterOptions {
   log?: Logger;
   /** Gives the settings anew, at HUP. Rejects if they are broken: all stays as it is then. Default: the same as before. */
   reread?: () => Promise<Config>;
+  /** What USR2 starts again. Default: what started this process. */
+  origin?: Origin;
 }
 
-/**
- * For how long a worker may be silent, or boot, ms; 0 = for ever. In gthread --timeout is a request's: a short one must not
- * end a worker that starts on a busy machine, so it counts from its default on.
- */
-function workerTimeout({ timeout, workerClass }: Config): number {
-  if (timeout === 0) return 0;
-  return 1000 * (workerClass === 'gthread' ? Math.max(timeout, GTHREAD_TIMEOUT) : timeout);
-}
-
-export class Arbiter {
+export class Arbiter implements Master {
   #config: Config;
   readonly #own: Belongings;
-  readonly #workerMain: string;
+  readonly #workers: Workers;
   readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
-  readonly #workers = new Set<WorkerHandle>();
-  /** Workers whose process is gone, not yet reaped. */
-  #ended: WorkerHandle[] = [];
+  readonly #strays = new Strays();
+  readonly #reexec: Reexec;
+  /** What the arbiter has left to this one that started it; null: none did, or it has gone. */
+  #parent: Inherited | null = takeInheritance();
   #listeners: Listener[] = [];
   /** Listeners of --status-bind: open until the last worker has gone. */
   #status: Listener[] = [];
-  #numWorkers: number;
-  #workerAge = 0;
-  #anyBooted = false;
-  #stopping = false;
-  #lastRound = now();
-  #crashes = 0;
-  #spawnNotBefore = 0;
+  /** Sockets that systemd has passed. */
+  #activated: readonly Activated[] = [];
+  readonly #service = new ServiceNotifier(() => this.log, this.#parent !== null);
   #wake: (() => void) | null = null;
   #woken = false;
   readonly #lastResort = (): void => {
-    for (const worker of this.#workers) worker.kill('SIGKILL');
-    closeSockets([...this.#listeners, ...this.#status], true);
+    this.#workers.kill();
+    closeSockets([...this.#listeners, ...this.#status], this.#alone);
     this.#own.unlink();
   };
 
   /** @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened. */
   constructor(config: Config, options: ArbiterOptions = {}) {
     this.#config = config;
-    this.#numWorkers = config.workers;
-    this.#workerMain = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
-    this.#own = new Belongings(config, options.log);
+    this.#own = new Belongings(config, options.log, this.#parent !== null);
+    this.#reexec = new Reexec(options.origin ?? origin);
     this.#reread = options.reread;
+    const script = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
+    this.#workers = new Workers(this, script);
+  }
+
+  /** The settings: others after a reload. */
+  get config(): Config {
+    return this.#config;
+  }
+
+  get listeners(): readonly Listener[] {
+    return this.#listeners;
+  }
+
+  get status(): readonly Listener[] {
+    return this.#status;
   }
 
   /** The error log: another one after a reload that changes its file or level. */
   get log(): Logger {
     return this.#own.log;
+  }
+
+  /** No other arbiter serves at the same sockets. */
+  get #alone(): boolean {
+    return !this.#reexec.running && this.#parent?.pid !== process.ppid;
+  }
+
+  get #name(): string {
+    return this.#parent === null ? 'Master' : 'Master.2';
   }
 
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
@@ -115,16 +117,20 @@ export class Arbiter {
   async run(): Promise<number> {
     process.on('exit', this.#lastResort);
     this.#signals.install();
+    this.#strays.install();
     try {
       if (!(await this.start())) return await this.halt();
-      this.manageWorkers();
+      this.#workers.manage();
       for (;;) {
-        if (this.#signals.empty) await this.#sleep(ROUND_MS);
-        this.reapWorkers();
+        this.#promoteIfOrphan();
+        if (this.#signals.empty) await this.#sleep(this.#parent === null ? ROUND_MS : PARENT_MS);
+        this.#workers.reap();
+        for (const pid of this.#strays.reap()) this.log.debug(`Reaped a child that is no worker (pid: ${pid})`);
         const signal = this.#signals.shift();
         if (signal === undefined) {
-          await this.murderWorkers();
-          this.manageWorkers();
+          await this.#workers.murder();
+          this.#workers.manage();
+          this.#service.serving(this.#workers.serving, this.#workers.wanted);
         } else {
           this.log.info(`Handling signal: ${shortName(signal)}`);
           if (await this.#handle(signal)) return await this.halt();
@@ -137,7 +143,9 @@ export class Arbiter {
       return await this.halt('an error of its own', 1);
     } finally {
       this.#signals.uninstall();
+      this.#strays.uninstall();
       process.removeListener('exit', this.#lastResort);
+      this.#service.close();
       this.#own.close();
     }
   }
@@ -146,22 +154,40 @@ export class Arbiter {
   async start(): Promise<boolean> {
     this.log.info(`Starting tunicorn ${version}`);
     const config = this.#config;
-    const { bind, statusBind } = config;
+    this.#service.begin();
+    this.#activated = takeActivated(this.#parent?.pid);
     this.#own.start();
     if (!(await this.#preload(config))) return false;
-    const listeners = await createSockets({
-      ...config,
-      bind: [...bind, ...statusBind],
-      log: this.log,
-      pause: (ms) => this.#pause(ms),
-    });
+    const addresses = this.#withAddresses(config);
+    const pause = (ms: number) => this.#pause(ms);
+    const listeners =
+      this.#parent === null
+        ? await createSockets({ ...addresses, log: this.log, pause })
+        : await this.#adopt(this.#parent, addresses);
     if (!listeners) return false;
-    this.#listeners = listeners.slice(0, bind.length);
-    this.#status = listeners.slice(bind.length);
+    this.#assign(listeners, config);
+    if (this.#activated.length > 0) this.log.info(`Sockets from systemd: ${describeActivated(this.#activated)}`);
     this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
     if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
     return true;
+  }
+
+  /** The sockets of the arbiter that started this one, and new ones where the settings want others. */
+  #adopt({ sockets }: Inherited, addresses: Config): Promise<Listener[] | null> {
+    const before = sockets.map(({ bind }, i) => bind || addresses.bind[i]);
+    const options = { log: this.log, pause: (ms: number) => this.#pause(ms), unlink: false };
+    const present = sockets.map(({ fd }, i) => adoptSocket(fd, { ours: !isInherited(before[i]) }));
+    return rebind(present, { ...addresses, bind: before }, addresses, options);
+  }
+
+  /** The arbiter that started this one has gone: this one takes its place. */
+  #promoteIfOrphan(): void {
+    if (this.#parent === null || this.#parent.pid === process.ppid) return;
+    this.#parent = null;
+    this.log.info('Master has been promoted.');
+    this.#own.promote();
+    this.#service.promoted();
   }
 
   /** preload_app. @returns false if a signal ended it meanwhile. @throws {TunicornError} ERR_TUNICORN_PRELOAD */
@@ -210,20 +236,65 @@ export class Arbiter {
         await this.stop(false);
         return true;
       case 'SIGTTIN':
-        this.#numWorkers++;
-        this.manageWorkers();
+        this.#workers.wanted++;
+        this.#workers.manage();
         return false;
       case 'SIGTTOU':
-        if (this.#numWorkers > 1) this.#numWorkers--;
-        this.manageWorkers();
+        if (this.#workers.wanted > 1) this.#workers.wanted--;
+        this.#workers.manage();
         return false;
       case 'SIGHUP':
+        this.#service.reloading();
         await this.#hangUp();
+        this.#service.reloaded();
+        return false;
+      case 'SIGUSR1':
+        this.log.reopen();
+        this.#workers.reopenLogs();
+        return false;
+      case 'SIGUSR2':
+        this.#upgrade();
+        return false;
+      case 'SIGWINCH':
+        this.#leaveAlone();
         return false;
       default:
-        this.log.warning(`Signal ${shortName(signal)} is not supported yet`);
         return false;
     }
+  }
+
+  /** USR2: another arbiter is started beside this one. */
+  #upgrade(): void {
+    if (this.#reexec.running) {
+      this.log.warning('USR2 signal ignored. Child exists.');
+      return;
+    }
+    if (this.#parent !== null) {
+      this.log.warning('USR2 signal ignored. Parent exists.');
+      return;
+    }
+    const binds = this.#withAddresses(this.#config).bind;
+    this.#reexec.start({
+      log: this.log,
+      env: passOn(this.#activated),
+      sockets: [...this.#listeners, ...this.#status].map(({ fd }, i) => ({ fd, bind: binds[i] })),
+      onEnd: () => {
+        // Its workers were to take the place of those that WINCH has sent away.
+        if (this.#workers.wanted === 0) this.#workers.wanted = this.#config.workers;
+        this.wakeup();
+      },
+    });
+  }
+
+  /** WINCH: the workers leave, the arbiter and its sockets stay. HUP brings workers back. */
+  #leaveAlone(): void {
+    if (mayBeResize()) {
+      this.log.debug('SIGWINCH ignored: it may come from the terminal');
+      return;
+    }
+    this.log.info('graceful stop of workers');
+    this.#workers.wanted = 0;
+    this.#workers.manage();
   }
 
   /** HUP: reads the settings anew and reloads. Broken ones change nothing, not even the app. */
@@ -249,7 +320,7 @@ export class Arbiter {
    * an app that does not load (preload_app): that is logged, and all stays as it is. Never rejects.
    */
   async reload(config: Config = this.#config): Promise<void> {
-    this.log.info('Hang up: Master');
+    this.log.info(`Hang up: ${this.#name}`);
     const old = this.#config;
     let change: Change | undefined;
     try {
@@ -265,18 +336,9 @@ export class Arbiter {
     }
     change.commit();
     this.#config = config;
-    // TTIN and TTOU hold as long as the setting itself does not change.
-    if (config.workers !== old.workers) this.#numWorkers = config.workers;
-    const workers = [...this.#workers];
-    this.manageWorkers();
-    for (const worker of workers) {
-      if (worker.stoppedAt !== null) continue;
-      if (!needsProcess(worker.config, config)) worker.reload(config);
-      else {
-        this.spawnWorker();
-        worker.stop('SIGTERM');
-      }
-    }
+    // TTIN and TTOU hold as long as the setting itself does not change; what WINCH has sent away comes back.
+    if (config.workers !== old.workers || this.#workers.wanted === 0) this.#workers.wanted = config.workers;
+    this.#workers.reload(config);
   }
 
   /**
@@ -284,142 +346,26 @@ export class Arbiter {
    * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
    */
   async #rebind(config: Config): Promise<boolean> {
-    const all = (c: Config) => ({ ...c, bind: [...c.bind, ...c.statusBind] });
     const present = [...this.#listeners, ...this.#status];
-    const options = { log: this.log, pause: (ms: number) => this.#pause(ms) };
-    const listeners = await rebind(present, all(this.#config), all(config), options);
+    const options = { log: this.log, pause: (ms: number) => this.#pause(ms), unlink: this.#alone };
+    const listeners = await rebind(present, this.#withAddresses(this.#config), this.#withAddresses(config), options);
     if (!listeners) return false;
-    this.#listeners = listeners.slice(0, config.bind.length);
-    this.#status = listeners.slice(config.bind.length);
+    this.#assign(listeners, config);
     if (listeners.some((listener) => !present.includes(listener))) {
       this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
     }
     return true;
   }
 
-  /** Starts or stops workers until their number is the wanted one; the oldest leave first. */
-  manageWorkers(): void {
-    const active = [...this.#workers].filter((w) => w.stoppedAt === null);
-    for (let n = active.length; n < this.#numWorkers && now() >= this.#spawnNotBefore; n++) this.spawnWorker();
-    active.sort((a, b) => a.age - b.age);
-    for (const worker of active.slice(0, Math.max(0, active.length - this.#numWorkers))) worker.retire();
+  /** A config whose `bind` has every address to listen at: those of --status-bind at the end. */
+  #withAddresses(config: Config): Config {
+    return { ...config, bind: [...bindOf(config, this.#activated), ...config.statusBind] };
   }
 
-  /** Starts one worker. If the system has no room for it, the next try waits a little. */
-  spawnWorker(): void {
-    let worker: WorkerHandle;
-    try {
-      worker = this.#newWorker();
-    } catch (err) {
-      this.log.error('Cannot start a worker', err);
-      this.#crashed();
-      return;
-    }
-    this.#workers.add(worker);
-    if (worker.pid !== undefined) this.log.info(`Booting worker with pid: ${worker.pid}`);
-  }
-
-  #newWorker(): WorkerHandle {
-    return new WorkerHandle({
-      workerMain: this.#workerMain,
-      config: this.#config,
-      listeners: this.#listeners,
-      status: this.#status,
-      age: this.#workerAge++,
-      relieves: [...this.#workers].some((w) => w.booted && w.stoppedAt === null),
-      onExit: (gone) => {
-        this.#ended.push(gone);
-        this.wakeup();
-      },
-    });
-  }
-
-  /** Kills workers that gave no sign of life, did not boot, or did not leave in time: ABRT first, KILL a round later. */
-  async murderWorkers(): Promise<void> {
-    // After a stop of the whole process group (Ctrl-Z) nobody could notify: that time counts against no worker.
-    const gap = now() - this.#lastRound;
-    this.#lastRound = now();
-    // Let the event loop read the messages that have arrived before judging their absence.
-    await turn();
-    const timeout = workerTimeout(this.#config);
-    for (const worker of this.#workers) {
-      if (!worker.alive) continue;
-      if (gap > 2 * ROUND_MS) worker.excuse(gap);
-      const graceOver = worker.stoppedAt !== null && now() - worker.stoppedAt > this.#config.gracefulTimeout * 1000;
-      const silent = timeout > 0 && now() - worker.lastNotify > timeout;
-      const slowBoot = timeout > 0 && !worker.booted && now() - worker.spawnedAt > timeout;
-      if (graceOver) {
-        worker.kill('SIGKILL');
-      } else if (worker.abortedAt !== null) {
-        if (now() - worker.abortedAt >= ROUND_MS) worker.kill('SIGKILL');
-      } else if (silent || slowBoot) {
-        this.log.critical(`WORKER TIMEOUT (pid:${worker.pid})${silent ? '' : ': it did not finish booting'}`);
-        worker.abort();
-      }
-    }
-  }
-
-  /**
-   * Takes note of the workers that ended.
-   * @throws {HaltServer} if one of them could not boot.
-   */
-  reapWorkers(): void {
-    const ended = this.#ended;
-    this.#ended = [];
-    for (const worker of ended) this.#workers.delete(worker);
-    for (const worker of ended) this.#anyBooted ||= worker.booted;
-    for (const worker of ended) this.#reap(worker);
-  }
-
-  #reap(worker: WorkerHandle): void {
-    const { pid } = worker;
-    const { code, signal, error } = worker.exit!;
-    const unasked = worker.stoppedAt === null && worker.abortedAt === null && !this.#stopping;
-    if (error) {
-      this.log.error(`Cannot start a worker: ${error.message}`);
-    } else if (signal !== null) {
-      const memory = signal === 'SIGKILL' && unasked ? ' Perhaps out of memory?' : '';
-      this.log[unasked ? 'error' : 'info'](`Worker (pid:${pid}) was sent ${signal}!${memory}`);
-    } else if (code !== 0) {
-      this.log.error(`Worker (pid:${pid}) exited with code ${code}`);
-    } else {
-      this.log.info(`Worker exiting (pid: ${pid})`);
-    }
-    if (this.#stopping) return;
-    if (code === WORKER_BOOT_ERROR) throw new HaltServer('Worker failed to boot.', WORKER_BOOT_ERROR);
-    if (code === APP_LOAD_ERROR) throw new HaltServer('App failed to load.', APP_LOAD_ERROR);
-    // A script that breaks before it can tell why ends with node's own code; if no worker ever booted, none will.
-    if (code !== null && code !== 0 && !worker.booted && unasked && !this.#anyWorkerBooted()) {
-      throw new HaltServer('Worker failed to boot.', WORKER_BOOT_ERROR);
-    }
-    if (!unasked) return;
-    if (worker.booted && (code === 0 || now() - worker.spawnedAt > CRASH_MS)) this.#crashes = 0;
-    else this.#crashed();
-  }
-
-  #anyWorkerBooted(): boolean {
-    for (const worker of this.#workers) this.#anyBooted ||= worker.booted;
-    return this.#anyBooted;
-  }
-
-  /** Crashes in a row at the start of a worker make the next starts wait a little. */
-  #crashed(): void {
-    this.#crashes++;
-    if (this.#crashes <= FREE_CRASHES) return;
-    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (this.#crashes - FREE_CRASHES - 1));
-    const told = now() < this.#spawnNotBefore;
-    this.#spawnNotBefore = now() + pause;
-    setTimeout(() => this.wakeup(), pause + 1).unref();
-    if (told) return;
-    this.log.warning(`Workers crash at their start (${this.#crashes} in a row): waiting ${pause} ms`);
-  }
-
-  /** Sends every worker that lives a signal. */
-  killWorkers(signal: NodeJS.Signals): void {
-    for (const worker of this.#workers) {
-      if (signal === 'SIGTERM' || signal === 'SIGQUIT') worker.stop(signal);
-      else worker.kill(signal);
-    }
+  #assign(listeners: readonly Listener[], { statusBind }: Config): void {
+    const requests = listeners.length - statusBind.length;
+    this.#listeners = listeners.slice(0, requests);
+    this.#status = listeners.slice(requests);
   }
 
   /**
@@ -427,38 +373,41 @@ export class Arbiter {
    * during a graceful stop make it quick. Returns when all processes are gone.
    */
   async stop(graceful: boolean): Promise<void> {
-    this.#stopping = true;
-    closeSockets(this.#listeners, true);
+    this.#workers.stopping = true;
+    if (!this.#reexec.running) this.#service.stopping();
+    closeSockets(this.#listeners, this.#alone);
     const patience = this.#config.gracefulTimeout * 1000;
     let limit = now() + (graceful ? patience : Math.min(patience, QUICK_MS));
-    this.killWorkers(graceful ? 'SIGTERM' : 'SIGQUIT');
+    this.#workers.stop(graceful ? 'SIGTERM' : 'SIGQUIT', this.#alone);
     while (this.#workers.size > 0 && now() < limit) {
       await this.#sleep(limit - now());
-      this.reapWorkers();
+      this.#workers.reap();
       for (let s = this.#signals.shift(); s !== undefined; s = this.#signals.shift()) {
         this.log.info(`Handling signal: ${shortName(s)}`);
         if (s !== 'SIGINT' && s !== 'SIGQUIT') continue;
         limit = Math.min(limit, now() + QUICK_MS);
-        this.killWorkers('SIGQUIT');
+        this.#workers.stop('SIGQUIT', true);
       }
     }
     if (this.#workers.size === 0) return;
     this.log.warning(`Killing ${this.#workers.size} worker(s) that did not leave in time`);
-    this.killWorkers('SIGKILL');
+    this.#workers.kill();
     limit = now() + KILL_MS;
     while (this.#workers.size > 0 && now() < limit) {
       await this.#sleep(limit - now());
-      this.reapWorkers();
+      this.#workers.reap();
     }
   }
 
   /** Ends everything that is left and says so. @returns exitCode. */
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
-    closeSockets(this.#status, true);
+    closeSockets(this.#status, this.#alone);
     this.#own.unlink();
-    this.log.info('Shutting down: Master');
+    this.log.info(`Shutting down: ${this.#name}`);
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
+    const { pid } = this.#reexec;
+    if (pid !== undefined) this.#service.handOver(pid);
     return exitCode;
   }
 

@@ -1,40 +1,32 @@
 /**
  * Listening sockets: made once by the arbiter, inherited by every worker, closed by each process for itself. An address in
- * use is tried again 5 times, a second apart, as gunicorn does: a predecessor may be about to leave. A unix socket file is
- * replaced if nobody listens at it, gets the permissions gunicorn gives it (all but those of `umask`), and is removed at the
- * end by the process that made it, if it is still the same file.
+ * use is tried again 5 times, a second apart, as gunicorn does: a predecessor may be about to leave. listener.ts has what
+ * comes out of it, unix-socket.ts the files of unix sockets.
  */
 import { lookup } from 'node:dns/promises';
-import { lchownSync, lstatSync, statSync, unlinkSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { resolve } from 'node:path';
 import { parseAddress } from '../config/validate.js';
-import { TunicornError } from '../errors.js';
 import type { Logger } from '../log.js';
 import { type Family, native } from '../native/binding.js';
-import { SAME } from './owner.js';
+import {
+  adoptSocket,
+  closeSockets,
+  type Listener,
+  listenError,
+  tcpListener,
+  tcpName,
+  unixListener,
+} from './listener.js';
+import { bindUnix, clearPath, type FileOptions, inodeOf, unlinkIfSame } from './unix-socket.js';
 
-/** A socket that listens. */
-export interface Listener {
-  readonly fd: number;
-  /** As in logs: `http://127.0.0.1:8000`, `http://[::1]:8000`, `unix:/run/app.sock`. */
-  readonly name: string;
-  readonly family: 'tcp' | 'unix';
-  /** Closes the socket; `unlink`: removes a unix socket's file too. A second call does nothing. */
-  close(unlink: boolean): void;
-}
+export { adoptSocket, closeSockets, type Listener } from './listener.js';
 
-export interface SocketOptions {
+export interface SocketOptions extends FileOptions {
   /** Addresses as in the `bind` setting. */
   bind: readonly string[];
   backlog: number;
   /** SO_REUSEPORT: other servers may listen at the same port. Default false. */
   reusePort?: boolean;
-  /** Permissions that a unix socket's file does not get. Default 0. */
-  umask?: number;
-  /** User and group that a unix socket's file is given to; null: it stays as it is. Default null. */
-  user?: number | null;
-  group?: number | null;
   log: Logger;
   /** Waits between two tries; false: give up. */
   pause: (ms: number) => Promise<boolean>;
@@ -52,52 +44,64 @@ interface Target {
   v6Only: boolean;
 }
 
+/** A socket that listens already. */
+interface Inherited {
+  family: 'fd';
+  fd: number;
+}
+
 /**
- * Opens every address of `bind`, in order. All or none: if one fails, those already open are closed again.
+ * Opens every address of `bind`, in order; `fd://N` is adopted. All or none: if one fails, those that were opened here are closed
+ * again; those that were inherited stay open, as there is no other way to get them.
  * @returns the listeners, or null if `pause` gave up.
  * @throws {TunicornError} ERR_TUNICORN_LISTEN, exit status 1: unknown host, address in use or not of this machine, no
- *   permission, a path that is no socket.
+ *   permission, a path that is no socket, a descriptor that is no listening socket.
  */
 export async function createSockets(options: SocketOptions): Promise<Listener[] | null> {
   const targets = await resolveAll(options.bind);
-  const open: Listener[] = [];
+  const listeners: Listener[] = [];
+  const made: Listener[] = [];
   try {
     for (const target of targets) {
+      if (target.family === 'fd') {
+        listeners.push(inherit(target.fd, options.backlog));
+        continue;
+      }
       const listener = await listenWithRetries(target, options);
       if (!listener) {
-        closeSockets(open, true);
+        closeSockets(made, true);
         return null;
       }
-      open.push(listener);
+      made.push(listener);
+      listeners.push(listener);
     }
-    return open;
+    return listeners;
   } catch (err) {
-    closeSockets(open, true);
+    closeSockets(made, true);
     throw err;
   }
 }
 
-/** Closes listeners; `unlink`: removes unix socket files. Never throws. */
-export function closeSockets(listeners: readonly Listener[], unlink: boolean): void {
-  for (const listener of listeners) listener.close(unlink);
+/** As gunicorn does, with the backlog of the settings rather than that of whoever made the socket. */
+function inherit(fd: number, backlog: number): Listener {
+  const listener = adoptSocket(fd);
+  native.listen(fd, backlog);
+  return listener;
 }
 
-function listenError(message: string, cause?: unknown): TunicornError {
-  return new TunicornError('ERR_TUNICORN_LISTEN', message, { exitCode: 1, cause });
-}
-
-async function resolveAll(bind: readonly string[]): Promise<Target[]> {
+async function resolveAll(bind: readonly string[]): Promise<(Target | Inherited)[]> {
   const targets = await Promise.all(bind.map(resolveOne));
   for (const target of targets) {
+    if (target.family !== 'tcp6') continue;
     // An IPv6 wildcard socket would take the port for IPv4 as well, and the other address could not be bound.
-    target.v6Only =
-      target.family === 'tcp6' && targets.some((t) => t.family === 'tcp4' && t.port === target.port && t.port !== 0);
+    target.v6Only = targets.some((t) => t.family === 'tcp4' && t.port === target.port && t.port !== 0);
   }
   return targets;
 }
 
-async function resolveOne(text: string): Promise<Target> {
+async function resolveOne(text: string): Promise<Target | Inherited> {
   const parsed = parseAddress(text);
+  if (parsed.family === 'fd') return parsed;
   if (parsed.family === 'unix') {
     return { family: 'unix', address: parsed.path, port: 0, name: `unix:${parsed.path}`, v6Only: false };
   }
@@ -113,10 +117,6 @@ async function resolveOne(text: string): Promise<Target> {
   }
   const family = isIP(address) === 6 ? 'tcp6' : 'tcp4';
   return { family, address, port, name: tcpName(family, address, port), v6Only: false };
-}
-
-function tcpName(family: Family, address: string, port: number): string {
-  return `http://${family === 'tcp6' ? `[${address}]` : address}:${port}`;
 }
 
 async function listenWithRetries(target: Target, options: SocketOptions): Promise<Listener | null> {
@@ -170,97 +170,8 @@ function listen(target: Target, options: SocketOptions): Listener | number {
     if (inode !== null) unlinkIfSame(address, inode);
     return result;
   }
-  return unix ? unixListener(fd, target, inode) : tcpListener(fd, target);
-}
-
-function tcpListener(fd: number, target: Target): Listener {
+  if (unix) return unixListener(fd, address, inode);
+  // Port 0 has become a real one.
   const bound = native.getSockName(fd);
-  const port = typeof bound === 'number' ? target.port : bound.port;
-  let open = true;
-  return {
-    fd,
-    name: tcpName(target.family, target.address, port),
-    family: 'tcp',
-    close() {
-      if (open) native.close(fd);
-      open = false;
-    },
-  };
-}
-
-function unixListener(fd: number, target: Target, inode: string | null): Listener {
-  let open = true;
-  // A reload may change the current folder.
-  const path = resolve(target.address);
-  return {
-    fd,
-    name: target.name,
-    family: 'unix',
-    close(unlink) {
-      if (!open) return;
-      open = false;
-      // The file goes first: who finds it gone gets ENOENT at once instead of a refused connection.
-      if (unlink && inode !== null) unlinkIfSame(path, inode);
-      native.close(fd);
-    },
-  };
-}
-
-/**
- * Binds with another umask than the process's; 0, gunicorn's default, lets clients of other users, such as a proxy, connect.
- * The file then goes to the user and group of the workers.
- */
-function bindUnix(fd: number, path: string, { umask = 0, user, group }: SocketOptions): number {
-  const before = process.umask(umask);
-  const result = native.bind(fd, 'unix', path, 0);
-  process.umask(before);
-  if (result < 0) return result;
-  try {
-    lchownSync(path, user ?? SAME, group ?? SAME);
-    return result;
-  } catch (err) {
-    unlinkSync(path);
-    return (err as NodeJS.ErrnoException).errno ?? EACCES;
-  }
-}
-
-const EADDRINUSE = -98;
-const ENOTSOCK = -88;
-const ECONNREFUSED = -111;
-const EACCES = -13;
-const ENOENT = -2;
-
-/** Removes a socket file at which nobody listens. @returns 0, or a negative errno if the path is taken. */
-function clearPath(path: string): number {
-  const stats = lstatSync(path, { throwIfNoEntry: false });
-  if (!stats) return 0;
-  if (!stats.isSocket()) return ENOTSOCK;
-  const probe = native.socket('unix');
-  if (probe < 0) return probe;
-  // Answers at once: a listener takes it or has a full queue (EAGAIN); a socket that nobody listens at refuses.
-  const answer = native.connect(probe, 'unix', path, 0);
-  native.close(probe);
-  if (answer === ENOENT) return 0;
-  if (answer === EACCES) return EACCES;
-  if (answer !== ECONNREFUSED) return EADDRINUSE;
-  try {
-    unlinkSync(path);
-    return 0;
-  } catch (err) {
-    return (err as NodeJS.ErrnoException).code === 'ENOENT' ? 0 : ((err as NodeJS.ErrnoException).errno ?? EACCES);
-  }
-}
-
-function inodeOf(path: string): string | null {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  return stats ? `${stats.dev}:${stats.ino}` : null;
-}
-
-/** A successor may have put its own socket at the same path; that one stays. */
-function unlinkIfSame(path: string, inode: string): void {
-  try {
-    if (inodeOf(path) === inode) unlinkSync(path);
-  } catch {
-    // Gone already, or not ours to remove any more.
-  }
+  return tcpListener(fd, tcpName(family, address, typeof bound === 'number' ? port : bound.port));
 }

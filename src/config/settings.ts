@@ -61,7 +61,8 @@ export const SETTINGS = [
     multiple: true,
     default: () => ['127.0.0.1:8000'],
     env: { variable: 'PORT', value: (port) => `0.0.0.0:${port}` },
-    description: 'Address to listen at. May be given several times. Port 0 lets the system choose one.',
+    description:
+      'Address to listen at, or, as fd://N, the number of a listening socket that was inherited. May be given several times. Port 0 lets the system choose one. Sockets that systemd passes (LISTEN_PID, LISTEN_FDS) are used instead of addresses, beside those given as fd://N; HUP keeps them, and their files are never removed.',
   }),
   setting({
     name: 'backlog',
@@ -71,7 +72,7 @@ export const SETTINGS = [
     kind: integer(1, 65_535, 'connections'),
     default: () => 2048,
     description:
-      'Connections the kernel may hold for us until they are accepted; net.core.somaxconn limits it further.',
+      'Connections the kernel may hold for us until they are accepted, also at inherited sockets; net.core.somaxconn limits it further.',
   }),
   setting({
     name: 'workers',

@@ -213,16 +213,23 @@ export function folder(): Kind<string> {
   return { meta: 'PATH', unit: '', range: 'an existing folder', parse: (value) => resolve(text(value, 'a folder')) };
 }
 
-/** Where to listen. */
-export type Address = { family: 'tcp'; host: string; port: number } | { family: 'unix'; path: string };
+/** Where to listen: at an address, or at a socket that listens already. */
+export type Address =
+  | { family: 'tcp'; host: string; port: number }
+  | { family: 'unix'; path: string }
+  | { family: 'fd'; fd: number };
 
 /** sun_path has 108 bytes and its end needs one. */
 const MAX_UNIX_PATH = 107;
 const DEFAULT_PORT = 8000;
+/** 0 to 2 are the standard streams. */
+const FIRST_FD = 3;
+/** The most that Linux lets a process have, by default. */
+const LAST_FD = 1_048_575;
 
 /**
  * Reads a bind address as gunicorn does: `host:port`, `[v6]:port`, `:port` (all IPv4 addresses), `host` (port 8000),
- * `unix:path`, each also with `tcp://`, `http://` or `unix://` before it. Port 0 lets the system choose.
+ * `unix:path`, each also with `tcp://`, `http://` or `unix://` before it; `fd://N`. Port 0 lets the system choose.
  * @throws {InvalidValue}
  */
 export function parseAddress(value: unknown): Address {
@@ -236,12 +243,17 @@ export function parseAddress(value: unknown): Address {
     }
     return { family: 'unix', path };
   }
-  if (/^fd:/i.test(whole)) throw new InvalidValue(`${show(value)}: inherited sockets (fd://) are not supported`);
+  const inherited = /^fd:(.*)$/is.exec(whole);
+  if (inherited) {
+    const fd = /^\/\/\d{1,7}$/.test(inherited[1]) ? Number(inherited[1].slice(2)) : -1;
+    if (fd >= FIRST_FD && fd <= LAST_FD) return { family: 'fd', fd };
+    throw new InvalidValue(`${show(value)} is not fd://N with the number of an inherited socket, ${FIRST_FD} or more`);
+  }
   const rest = whole.replace(/^(tcp|http):\/\//i, '');
   const match = /^(?:\[([^\]]*)\]|([^:[\]/]*))(?::(\d{1,6}))?$/.exec(rest);
   if (!match) {
     const wants = isIP(rest) === 6 ? `: write IPv6 addresses in brackets, as in [${rest}]:8000` : '';
-    throw new InvalidValue(`${show(value)} is not host:port, [v6]:port or unix:path${wants}`);
+    throw new InvalidValue(`${show(value)} is not host:port, [v6]:port, unix:path or fd://N${wants}`);
   }
   const [, v6, name, digits] = match;
   if (v6 !== undefined && isIP(v6) !== 6) throw new InvalidValue(`${show(value)}: ${show(v6)} is not an IPv6 address`);
@@ -273,7 +285,7 @@ export function addresses(least = 1): Kind<string[]> {
   return {
     meta: 'ADDRESS',
     unit: '',
-    range: 'host:port, [v6]:port, unix:path',
+    range: 'host:port, [v6]:port, unix:path, fd://N',
     parse(value) {
       const list = (Array.isArray(value) ? value : [value]).flatMap((v) =>
         typeof v === 'string' ? v.split(',') : [v],
@@ -284,7 +296,7 @@ export function addresses(least = 1): Kind<string[]> {
         const address = parseAddress(v);
         const id = JSON.stringify(address);
         if (seen.has(id)) throw new InvalidValue(`${show(v)} is given twice`);
-        if (address.family === 'unix' || address.port !== 0) seen.add(id);
+        if (address.family !== 'tcp' || address.port !== 0) seen.add(id);
         return (v as string).trim();
       });
     },

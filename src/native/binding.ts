@@ -14,7 +14,7 @@ export type Family = 'tcp4' | 'tcp6' | 'unix';
 
 export interface SocketAddress {
   family: Family;
-  /** Numeric IP or path ('' for an unnamed unix socket). */
+  /** Numeric IP or path ('' for an unnamed unix socket, '@name' for an abstract one). */
   address: string;
   /** 0 for unix sockets. */
   port: number;
@@ -31,6 +31,12 @@ interface Addon {
   setReuseAddr(fd: number): number;
   setReusePort(fd: number): number;
   setV6Only(fd: number): number;
+  /** SOCK_STREAM or another type. */
+  socketType(fd: number): number;
+  /** 1: it listens. */
+  accepting(fd: number): number;
+  /** Makes an inherited descriptor non-blocking and close-on-exec. */
+  adopt(fd: number): number;
   accept(fd: number): number;
   close(fd: number): number;
   dup(fd: number): number;
@@ -92,6 +98,8 @@ interface Addon {
   loopCpu(slot: number): number;
   setThreadName(name: string): number;
   setParentDeathSignal(signal: number): number;
+  /** Waits for a child that has ended: its pid, 0 if it lives. For children of which Node has no handle. */
+  reap(pid: number): number;
   maxFds(): number;
   gettid(): number;
 }
@@ -118,7 +126,9 @@ function load(): Addon {
 }
 
 const addon = load();
-const FAMILY: Record<Family, number> = { tcp4: 4, tcp6: 6, unix: 1 };
+/** Families of sockets: streams, and datagrams between processes, where '@name' is an abstract address. */
+type AnyFamily = Family | 'unixDatagram';
+const FAMILY: Record<AnyFamily, number> = { tcp4: 4, tcp6: 6, unix: 1, unixDatagram: 2 };
 
 function named(result: number | { family: number; address: string; port: number }): SocketAddress | number {
   if (typeof result === 'number') return result;
@@ -127,12 +137,12 @@ function named(result: number | { family: number; address: string; port: number 
 
 export const native = {
   ...addon,
-  /** A non-blocking, close-on-exec stream socket. */
-  socket: (family: Family): number => addon.socket(FAMILY[family]),
+  /** A non-blocking, close-on-exec socket. */
+  socket: (family: AnyFamily): number => addon.socket(FAMILY[family]),
   /** Numeric IP and port, or a path (port ignored). -EINVAL: not an address of that family. */
-  bind: (fd: number, family: Family, address: string, port = 0): number =>
+  bind: (fd: number, family: AnyFamily, address: string, port = 0): number =>
     addon.bind(fd, FAMILY[family], address, port),
-  connect: (fd: number, family: Family, address: string, port = 0): number =>
+  connect: (fd: number, family: AnyFamily, address: string, port = 0): number =>
     addon.connect(fd, FAMILY[family], address, port),
   getSockName: (fd: number): SocketAddress | number => named(addon.getSockName(fd)),
   getPeerName: (fd: number): SocketAddress | number => named(addon.getPeerName(fd)),
@@ -148,6 +158,9 @@ export const EMFILE = -24;
 export const ENFILE = -23;
 export const EINTR = -4;
 export const ECONNABORTED = -103;
+
+/** Result of socketType() for stream sockets. */
+export const SOCK_STREAM = 1;
 
 /** Policies of setPolicy(). */
 export const SCHED_OTHER = 0;

@@ -23,20 +23,21 @@ constexpr int kStringBytes = 64 * 1024;  // strings up to this many bytes are se
 constexpr uint32_t kMaxParts = 64;       // parts that one sendv takes
 constexpr double kMaxOffset = 9007199254740991;
 
-enum Family { kTcp4 = 4, kTcp6 = 6, kUnix = 1 };
+enum Family { kTcp4 = 4, kTcp6 = 6, kUnix = 1, kUnixDatagram = 2 };
 
 napi_value Check(napi_env env, int result) { return result < 0 ? Errno(env) : Int(env, result); }
 
 int SetInt(int fd, int level, int option, int value) { return setsockopt(fd, level, option, &value, sizeof value); }
 
-// socket(family) -> fd | -errno; family 4, 6 or 1 (unix); non-blocking, close-on-exec
+// socket(family) -> fd | -errno; family 4, 6, 1 (unix) or 2 (unix datagrams); non-blocking, close-on-exec
 napi_value Socket(napi_env env, napi_callback_info info) {
   Args a(env, info);
   int family = a.i32(0);
   if (!a.ok()) return Bad(env);
-  int domain = family == kTcp4 ? AF_INET : family == kTcp6 ? AF_INET6 : family == kUnix ? AF_UNIX : -1;
+  const bool datagram = family == kUnixDatagram;
+  int domain = family == kTcp4 ? AF_INET : family == kTcp6 ? AF_INET6 : family == kUnix || datagram ? AF_UNIX : -1;
   if (domain < 0) return Bad(env);
-  return Check(env, socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  return Check(env, socket(domain, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 // socketPair() -> [fd, fd] | -errno: two stream sockets that are connected to each other; non-blocking, close-on-exec
@@ -77,11 +78,14 @@ bool FillAddress(napi_env env, Args& a, size_t first, sockaddr_storage* addr, so
     *size = sizeof *in;
     return inet_pton(AF_INET6, text, &in->sin6_addr) == 1;
   }
-  if (family != kUnix || length == 0 || length >= sizeof(sockaddr_un::sun_path)) return false;
+  if ((family != kUnix && family != kUnixDatagram) || length == 0 || length >= sizeof(sockaddr_un::sun_path)) return false;
   auto* un = reinterpret_cast<sockaddr_un*>(addr);
   un->sun_family = AF_UNIX;
   memcpy(un->sun_path, text, length);
-  *size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length + 1);
+  // For datagrams a name that begins with @ is an abstract one, which is as long as it is said to be and ends with no NUL.
+  const bool abstract = family == kUnixDatagram && text[0] == '@';
+  if (abstract) un->sun_path[0] = 0;
+  *size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length + (abstract ? 0 : 1));
   return true;
 }
 
@@ -112,12 +116,32 @@ napi_value Listen(napi_env env, napi_callback_info info) {
   return Check(env, listen(fd, backlog));
 }
 
+// adopt(fd) -> 0 | -errno: non-blocking and close-on-exec, as socket() makes them; for a socket that was inherited
+napi_value Adopt(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return Errno(env);
+  return Check(env, fcntl(fd, F_SETFD, FD_CLOEXEC));
+}
+
 template <int kLevel, int kOption, int kValue>
 napi_value SetOption(napi_env env, napi_callback_info info) {
   Args a(env, info);
   int fd = a.i32(0);
   if (!a.ok()) return Bad(env);
   return Check(env, SetInt(fd, kLevel, kOption, kValue));
+}
+
+// -> the value of an option that is an int | -errno
+template <int kLevel, int kOption>
+napi_value GetOption(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), value = 0;
+  if (!a.ok()) return Bad(env);
+  socklen_t size = sizeof value;
+  return getsockopt(fd, kLevel, kOption, &value, &size) < 0 ? Errno(env) : Int(env, value);
 }
 
 // accept(fd) -> fd | -errno; the new one is non-blocking, close-on-exec and, for TCP, without Nagle's delay
@@ -391,6 +415,8 @@ napi_value SendHead(napi_env env, napi_callback_info info) {
   return Left(env, total, n);
 }
 
+// getSockName, getPeerName(fd) -> {family, address, port} | -errno; -EAFNOSUPPORT for what is neither IP nor unix. An abstract unix
+// name has @ before it (and for each NUL in it), as in /proc/net/unix.
 template <int (*kCall)(int, sockaddr*, socklen_t*)>
 napi_value Name(napi_env env, napi_callback_info info) {
   Args a(env, info);
@@ -411,11 +437,18 @@ napi_value Name(napi_env env, napi_callback_info info) {
     inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof text);
     family = kTcp6;
     port = ntohs(in->sin6_port);
+  } else if (addr.ss_family != AF_UNIX) {
+    return Int(env, -EAFNOSUPPORT);
   } else if (size > offsetof(sockaddr_un, sun_path)) {
     auto* un = reinterpret_cast<sockaddr_un*>(&addr);
-    size_t n = strnlen(un->sun_path, size - offsetof(sockaddr_un, sun_path));
+    const size_t room = size - offsetof(sockaddr_un, sun_path);
+    const bool abstract = un->sun_path[0] == 0;
+    size_t n = abstract ? room : strnlen(un->sun_path, room);
     memcpy(text, un->sun_path, n);
     text[n] = 0;
+    for (size_t i = 0; abstract && i < n; i++) {
+      if (text[i] == 0) text[i] = '@';
+    }
   }
   napi_value out = nullptr, address = nullptr;
   napi_create_object(env, &out);
@@ -440,6 +473,9 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "setReuseAddr", SetOption<SOL_SOCKET, SO_REUSEADDR, 1>);
   ExportFunction(env, exports, "setReusePort", SetOption<SOL_SOCKET, SO_REUSEPORT, 1>);
   ExportFunction(env, exports, "setV6Only", SetOption<IPPROTO_IPV6, IPV6_V6ONLY, 1>);
+  ExportFunction(env, exports, "socketType", GetOption<SOL_SOCKET, SO_TYPE>);
+  ExportFunction(env, exports, "accepting", GetOption<SOL_SOCKET, SO_ACCEPTCONN>);
+  ExportFunction(env, exports, "adopt", Adopt);
   ExportFunction(env, exports, "accept", Accept);
   ExportFunction(env, exports, "close", Close);
   ExportFunction(env, exports, "dup", Dup);

@@ -88,7 +88,7 @@ export class Acceptor {
    */
   reclaim(): void {
     const now = performance.now();
-    if (!this.atLimit || now - this.reclaimedAt < RECLAIM_EVERY_MS || !this.somebodyWaits()) return;
+    if (!this.started || !this.atLimit || now - this.reclaimedAt < RECLAIM_EVERY_MS || !this.somebodyWaits()) return;
     this.reclaimedAt = now;
     this.o.makeRoom(BATCH);
   }

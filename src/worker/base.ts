@@ -10,6 +10,8 @@ export abstract class Worker {
   readonly log: Logger;
   /** False once the worker is to end. */
   alive = true;
+  /** Nobody takes over the addresses: who has no request in hand is not waited for. */
+  protected hurried = false;
   private notifier: NodeJS.Timeout | null = null;
 
   constructor(boot: BootMessage) {
@@ -23,18 +25,24 @@ export abstract class Worker {
   abstract stopGracefully(): Promise<void>;
   /** This worker is about to end and others go on: the status address is theirs. */
   abstract retire(): void;
+  /** The arbiter has gone: every address is to be free at once. */
+  abstract orphaned(): void;
 
-  /** TERM is graceful, INT and QUIT quick; an arbiter that is gone counts as TERM. */
+  /** TERM is graceful, INT and QUIT quick, ABRT the end of one that hangs; an arbiter that is gone counts as TERM. */
   initSignals(): void {
     process.on('SIGTERM', () => void this.handleExit());
     process.on('SIGQUIT', () => this.handleQuit());
     process.on('SIGINT', () => this.handleQuit());
+    process.on('SIGABRT', () => this.handleAbort());
     process.on('disconnect', () => {
       this.log.info(`Parent gone, stopping worker (pid: ${process.pid})`);
+      this.hurried = true;
+      this.orphaned();
       void this.handleExit();
     });
     process.on('message', (message: ArbiterToWorker) => {
       if (message?.type === 'retire') this.retire();
+      else if (message?.type === 'stop') this.hurried = true;
     });
     // The terminal's and the arbiter's business.
     for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGPIPE'] as const) process.on(signal, () => {});
@@ -58,6 +66,7 @@ export abstract class Worker {
   async handleExit(): Promise<void> {
     if (!this.alive) return;
     this.alive = false;
+    this.tell({ type: 'leaving' });
     try {
       await this.stopGracefully();
     } catch (error) {
@@ -69,6 +78,13 @@ export abstract class Worker {
   handleQuit(): void {
     this.alive = false;
     this.exit(0);
+  }
+
+  /** The arbiter's last word before KILL; heard only by a main thread that still turns. */
+  handleAbort(): void {
+    this.alive = false;
+    this.log.error(`Worker aborted (pid: ${process.pid})`);
+    this.exit(1);
   }
 
   exit(code: number): never {

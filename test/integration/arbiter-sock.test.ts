@@ -5,14 +5,16 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { native } from '../../src/native/binding.js';
 import { type ArbiterProcess, fetchText, startArbiter } from '../support/arbiter-process.js';
+import { ok } from '../support/native.js';
 
 const started: ArbiterProcess[] = [];
 const servers: Server[] = [];
 const dir = mkdtempSync(join(tmpdir(), 'tunicorn-sock-'));
 
-function arbiter(bind: string[]): ArbiterProcess {
-  const one = startArbiter({ bind });
+function arbiter(bind: string[], settings: object = {}, behaviour = ''): ArbiterProcess {
+  const one = startArbiter({ bind, ...settings }, behaviour);
   started.push(one);
   return one;
 }
@@ -99,6 +101,36 @@ describe('listening', { concurrency: 3, timeout: 60_000 }, () => {
     one.kill('SIGTERM');
     assert.equal((await one.ended).code, 0);
     assert.equal(await fetchText(`unix:${path}`), 'other');
+  });
+
+  it('a unix socket at which nobody listens any more is replaced, and removed at the end', async () => {
+    const path = join(dir, 'stale.sock');
+    const fd = ok(native.socket('unix'));
+    ok(native.bind(fd, 'unix', path));
+    native.close(fd);
+    const one = arbiter([`unix:${path}`]);
+    assert.ok(await fetchText((await one.addresses())[0]));
+    assert.doesNotMatch(one.log, /in use/);
+    one.kill('SIGTERM');
+    assert.equal((await one.ended).code, 0);
+    assert.equal(existsSync(path), false);
+  });
+
+  it('backlog: so many connections wait in the kernel, and one more', async () => {
+    const path = join(dir, 'backlog.sock');
+    const one = arbiter([`unix:${path}`], { backlog: 3 }, 'deaf');
+    await one.waitForWorkers(1);
+    const clients: number[] = [];
+    let result = 0;
+    while (result === 0 && clients.length < 50) {
+      clients.push(ok(native.socket('unix')));
+      result = native.connect(clients.at(-1)!, 'unix', path);
+    }
+    for (const fd of clients) native.close(fd);
+    assert.equal(native.errnoName(result), 'EAGAIN');
+    assert.equal(clients.length - 1, 4);
+    one.kill('SIGTERM');
+    assert.equal((await one.ended).code, 0);
   });
 
   it('everybody may connect to its unix socket, and a successor keeps its own file', async () => {

@@ -11,7 +11,18 @@ import { fileURLToPath } from 'node:url';
 const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 
 /** Anyone may import these. */
-const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', 'version', 'config', 'access-format'];
+const COMMON = [
+  'answers',
+  'request',
+  'errors',
+  'log',
+  'log-file',
+  'messages',
+  'origin',
+  'version',
+  'config',
+  'access-format',
+];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
@@ -36,6 +47,7 @@ const LAYERS: Record<string, string[]> = {
   log: [],
   'log-file': [],
   messages: [],
+  origin: [],
   version: [],
   'access-format': [],
   'access-atoms': [],

@@ -15,6 +15,8 @@ describe('parseAddress', () => {
     ['unix:/run/x.sock', { family: 'unix', path: '/run/x.sock' }],
     ['unix:///run/x.sock', { family: 'unix', path: '/run/x.sock' }],
     ['unix:rel.sock', { family: 'unix', path: 'rel.sock' }],
+    ['fd://3', { family: 'fd', fd: 3 }],
+    ['FD://007', { family: 'fd', fd: 7 }],
     [' :80 ', { family: 'tcp', host: '0.0.0.0', port: 80 }],
   ] as const) {
     it(`reads ${text}`, () => assert.deepEqual(parseAddress(text), want));
@@ -33,7 +35,11 @@ describe('parseAddress', () => {
     ['http://a:1/', /not host:port/],
     ['unix:', /no path/],
     [`unix:/${'x'.repeat(107)}`, /at most 107 bytes/],
-    ['fd://3', /not supported/],
+    ['fd://2', /3 or more/],
+    ['fd:3', /is not fd:\/\/N/],
+    ['fd://', /is not fd:\/\/N/],
+    ['fd://3x', /is not fd:\/\/N/],
+    ['fd://9999999', /is not fd:\/\/N/],
     ['', /not an address/],
     [null, /not an address/],
   ] as const) {

@@ -34,6 +34,9 @@ runInBoth('socket calls', import.meta.url, {
       () => native.setReuseAddr(CLOSED),
       () => native.setReusePort(CLOSED),
       () => native.setV6Only(CLOSED),
+      () => native.socketType(CLOSED),
+      () => native.accepting(CLOSED),
+      () => native.adopt(CLOSED),
       () => native.accept(CLOSED),
       () => native.close(CLOSED),
       () => native.dup(CLOSED),
@@ -163,6 +166,43 @@ runInBoth('socket calls', import.meta.url, {
       native.close(server);
       native.close(listener);
     });
+  },
+
+  'datagrams to a path and to an abstract name'() {
+    withFolder((folder) => {
+      for (const address of [join(folder, 'd'), `@tunicorn-test-${process.pid}-${performance.now()}`]) {
+        const server = ok(native.socket('unixDatagram'));
+        const client = ok(native.socket('unixDatagram'));
+        isError(native.connect(client, 'unixDatagram', address), address.startsWith('@') ? 'ECONNREFUSED' : 'ENOENT');
+        ok(native.bind(server, 'unixDatagram', address));
+        assert.deepEqual(native.getSockName(server), { family: 'unix', address, port: 0 });
+        ok(native.connect(client, 'unixDatagram', address));
+        assert.equal(native.sendString(client, 'READY=1\nSTATUS=ä', 1), 0);
+        assert.equal(native.sendString(client, 'two', 1), 0);
+        const into = new Uint8Array(64);
+        const n = native.recv(server, into, 0, 64);
+        assert.equal(Buffer.from(into.subarray(0, n)).toString(), 'READY=1\nSTATUS=ä');
+        assert.equal(native.recv(server, into, 0, 64), 3);
+        assert.equal(native.recv(server, into, 0, 64), EAGAIN);
+        native.close(server);
+        isError(native.sendString(client, 'gone', 1), 'ECONNREFUSED');
+        native.close(client);
+      }
+    });
+  },
+
+  'what an inherited socket is'() {
+    const { fd } = tcpListener();
+    const [a, b] = unixPair();
+    assert.deepEqual([native.socketType(fd), native.accepting(fd)], [1, 1]);
+    assert.deepEqual([native.socketType(a), native.accepting(a)], [1, 0]);
+    const datagrams = ok(native.socket('unixDatagram'));
+    assert.deepEqual([native.socketType(datagrams), native.accepting(datagrams)], [2, 0]);
+    assert.equal(native.adopt(fd), 0);
+    for (const each of [fd, a, b, datagrams]) native.close(each);
+    const file = openSync('/dev/null', 'r');
+    isError(native.socketType(file), 'ENOTSOCK');
+    closeSync(file);
   },
 
   'unix: names that do not fit'() {
