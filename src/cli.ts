@@ -36,6 +36,8 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     if (command.check || command.print) {
       const { checkApp } = await import('./arbiter/app-check.js');
+      const { readTls } = await import('./arbiter/tls.js');
+      readTls(loaded.config);
       const problem = await checkApp(loaded.config);
       if (problem === null) process.stderr.write('tunicorn: the configuration is good and the app loads.\n');
       else process.stderr.write(`tunicorn: error: the app does not load: ${problem}\n`);

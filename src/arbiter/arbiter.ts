@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
 import type { Logger } from '../log.js';
+import type { TlsMaterial } from '../messages.js';
 import { type Origin, origin } from '../origin.js';
 import { version } from '../version.js';
 import { preload } from './app-check.js';
@@ -82,6 +83,10 @@ export class Arbiter implements Master {
     return this.#config;
   }
 
+  get tls(): TlsMaterial | null {
+    return this.#own.tls;
+  }
+
   get listeners(): readonly Listener[] {
     return this.#listeners;
   }
@@ -106,7 +111,7 @@ export class Arbiter implements Master {
 
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
   get addresses(): string[] {
-    return this.#listeners.map((l) => l.name);
+    return this.#listeners.map(({ name }) => (this.tls === null ? name : name.replace(/^http:/, 'https:')));
   }
 
   /**

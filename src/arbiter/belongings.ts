@@ -1,15 +1,17 @@
 /**
- * What the arbiter's process has from its settings, besides sockets and workers: current folder, title, environment, error log and
- * pid file. A reload first prepares what another config wants; then it commits, which cannot fail, or rolls back, which
+ * What the arbiter's process has from its settings, besides sockets and workers: current folder, title, environment, error log, pid
+ * file, and certificates. A reload first prepares what another config wants; then it commits, which cannot fail, or rolls back, which
  * leaves everything as it was. An arbiter that another one has started in its place (USR2) has a pid file and a title with `.2` at
  * their end, until it is promoted.
  */
 import { resolve } from 'node:path';
 import type { Config } from '../config/settings.js';
 import { createLogger, type Logger } from '../log.js';
+import type { TlsMaterial } from '../messages.js';
 import { Environment } from './environment.js';
 import { giveLogs } from './owner.js';
 import { Pidfile } from './pidfile.js';
+import { readTls } from './tls.js';
 
 /** A change that is ready: one of the two has to be called. */
 export interface Change {
@@ -25,6 +27,7 @@ export class Belongings {
   #config: Config;
   #pidfile: Pidfile | null = null;
   #suffix: '' | '.2';
+  #tls: TlsMaterial | null = null;
 
   /**
    * @param log default: one made from the config.
@@ -38,20 +41,27 @@ export class Belongings {
     this.log = log ?? createLogger({ level: config.loglevel, errorlog: config.errorlog });
   }
 
-  /** Takes all but the log, which is there already. @throws {TunicornError} ERR_TUNICORN_PIDFILE */
+  /** For --certfile; null: no TLS. */
+  get tls(): TlsMaterial | null {
+    return this.#tls;
+  }
+
+  /** Takes all but the log, which is there already. @throws {TunicornError} ERR_TUNICORN_PIDFILE, ERR_TUNICORN_TLS */
   start(): void {
+    this.#tls = readTls(this.#config);
     this.#pidfile = this.#pidfileFor(this.#config);
     this.#show();
   }
 
   /**
    * Makes ready what another config wants; the process is in its folder already. If it throws, nothing has changed.
-   * @throws {TunicornError} ERR_TUNICORN_LOG, ERR_TUNICORN_PIDFILE; or an error if the folder is gone.
+   * @throws {TunicornError} ERR_TUNICORN_LOG, ERR_TUNICORN_PIDFILE, ERR_TUNICORN_TLS; or an error if the folder is gone.
    */
   prepare(config: Config): Change {
     const before = this.#config.chdir;
     let log: Logger | null = null;
     let pidfile = this.#pidfile;
+    let tls = this.#tls;
     const rollback = () => {
       log?.close();
       if (pidfile !== this.#pidfile) pidfile?.unlink();
@@ -65,10 +75,12 @@ export class Belongings {
       if (pidfile !== this.#pidfile) this.#pidfile?.unlink();
       this.#pidfile = pidfile;
       this.#config = config;
+      this.#tls = tls;
       this.#show();
     };
     try {
       process.chdir(config.chdir);
+      tls = readTls(config);
       log = this.#logFor(config);
       pidfile = this.#pidfileFor(config);
     } catch (err) {

@@ -39,6 +39,8 @@ const NEEDS_PROCESS: readonly SettingKey[] = [
 export function needsProcess(booted: Config, config: Config): boolean {
   // The app of a sync worker lives on its main thread.
   if (config.workerClass === 'sync' || config.threads > mostThreads(booted.threads)) return true;
+  // With TLS it has a thread more, and connections that begin otherwise; new certificates come as it lives.
+  if ((booted.certfile === null) !== (config.certfile === null)) return true;
   return NEEDS_PROCESS.some((key) => !isDeepStrictEqual(booted[key], config[key]));
 }
 

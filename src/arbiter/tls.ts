@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { createSecureContext } from 'node:tls';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
@@ -14,14 +15,14 @@ import type { TlsMaterial } from '../messages.js';
  * @throws {TunicornError} ERR_TUNICORN_TLS: a file that cannot be read, is no PEM, or whose key is not the certificate's; ciphers
  *   that OpenSSL does not know.
  */
-export function readTls({ certfile, keyfile, caCerts, ciphers }: Config): TlsMaterial | null {
+export function readTls({ chdir, certfile, keyfile, caCerts, ciphers }: Config): TlsMaterial | null {
   if (certfile === null) {
     if (keyfile === null) return null;
     throw tlsError('--keyfile is given without --certfile');
   }
-  const cert = read('--certfile', certfile);
-  const key = keyfile === null ? cert : read('--keyfile', keyfile);
-  const ca = caCerts === null ? null : read('--ca-certs', caCerts);
+  const cert = read('--certfile', resolve(chdir, certfile));
+  const key = keyfile === null ? cert : read('--keyfile', resolve(chdir, keyfile));
+  const ca = caCerts === null ? null : read('--ca-certs', resolve(chdir, caCerts));
   try {
     createSecureContext({ cert, key, ...(ca === null ? {} : { ca }), ...(ciphers === null ? {} : { ciphers }) });
   } catch (cause) {

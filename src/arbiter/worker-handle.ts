@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Config } from '../config/settings.js';
-import type { ArbiterToWorker, ListenerInfo, WorkerToArbiter } from '../messages.js';
+import type { ArbiterToWorker, ListenerInfo, TlsMaterial, WorkerToArbiter } from '../messages.js';
 import type { Listener } from './sock.js';
 
 /** First descriptor number of the listening sockets in a worker. */
@@ -23,6 +23,7 @@ export interface SpawnOptions {
   /** Path of the script that the worker runs. */
   workerMain: string;
   config: Config;
+  tls: TlsMaterial | null;
   listeners: readonly Listener[];
   /** Listeners of --status-bind. */
   status: readonly Listener[];
@@ -90,8 +91,8 @@ export class WorkerHandle {
       family,
       role: i < options.listeners.length ? 'http' : 'status',
     });
-    const { config, age, relieves } = options;
-    this.#tell({ type: 'boot', config, listeners: listeners.map(info), age, relieves });
+    const { config, tls, age, relieves } = options;
+    this.#tell({ type: 'boot', config, tls, listeners: listeners.map(info), age, relieves });
   }
 
   #tell(message: ArbiterToWorker): void {
@@ -130,8 +131,8 @@ export class WorkerHandle {
   }
 
   /** Has a worker of class gthread swap its threads for fresh ones with this config. */
-  reload(config: Config): void {
-    this.#tell({ type: 'reload', config });
+  reload(config: Config, tls: TlsMaterial | null): void {
+    this.#tell({ type: 'reload', config, tls });
   }
 
   /** Has it open its log files again: as soon as it has booted, for until then USR1 would wake node's debugger. */

@@ -7,6 +7,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, WORKER_BOOT_ERROR } from '../errors.js';
 import type { Logger } from '../log.js';
+import type { TlsMaterial } from '../messages.js';
 import { needsProcess } from './reload.js';
 import type { Listener } from './sock.js';
 import { now, WorkerHandle } from './worker-handle.js';
@@ -35,6 +36,7 @@ export class HaltServer extends Error {
 /** What the workers need of their arbiter, as it is at the moment. */
 export interface Master {
   readonly config: Config;
+  readonly tls: TlsMaterial | null;
   readonly log: Logger;
   readonly listeners: readonly Listener[];
   /** Listeners of --status-bind. */
@@ -111,7 +113,7 @@ export class Workers {
   reload(config: Config): void {
     for (const worker of this.#active) {
       if (needsProcess(worker.config, config)) worker.outdated = true;
-      else worker.reload(config);
+      else worker.reload(config, this.#master.tls);
     }
     this.manage();
   }
@@ -137,10 +139,11 @@ export class Workers {
   }
 
   #newWorker(): WorkerHandle {
-    const { config, listeners, status } = this.#master;
+    const { config, tls, listeners, status } = this.#master;
     return new WorkerHandle({
       workerMain: this.#script,
       config,
+      tls,
       listeners,
       status,
       age: this.#age++,

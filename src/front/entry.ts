@@ -9,7 +9,13 @@
  * Owners: an accepted fd is this thread's from 'take' until 'closed'. Of a pair one end is a net.Socket here; the other is
  * main's from 'plain' on, and then the engine's as any connection.
  */
-import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from 'node:http2';
+import {
+  createServer as createHttp2Server,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
@@ -17,6 +23,9 @@ import { native } from '../native/binding.js';
 import { bridge } from './bridge.js';
 import type { Endpoint, FromFront, FrontSettings, ToFront } from './messages.js';
 import { forward } from './streams.js';
+
+/** Fields of a request of HTTP/2, pseudo ones counted in. */
+const MAX_FIELDS = 40_000;
 
 /** The names of protocols in ALPN. */
 const ALPN = { h1: 'http/1.1', h2: 'h2' } as const;
@@ -98,6 +107,8 @@ class Front {
   private http2Server(): Http2Server {
     const { http2, idleMs } = this.settings;
     const server = createHttp2Server({
+      // The list's size bounds it, and the engine has its own limit, which it answers with 431.
+      maxHeaderListPairs: MAX_FIELDS,
       settings: {
         maxConcurrentStreams: http2.maxConcurrentStreams,
         initialWindowSize: http2.initialWindowSize,
@@ -117,10 +128,12 @@ class Front {
     });
     // The session ends with its socket; there is nobody else to tell.
     server.on('sessionError', () => {});
-    server.on('stream', (stream, headers, _flags, raw) => {
-      const { session } = stream;
-      forward(stream, headers, raw as unknown as string[], () => this.openPlain(session?.socket as TLSSocket));
-    });
+    // The fields as they came are left out of the types.
+    const onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw: string[]) => {
+      const client = stream.session?.socket as TLSSocket | undefined;
+      forward(stream, headers, raw, () => this.openPlain(client));
+    };
+    server.on('stream', onStream as unknown as () => void);
     return server;
   }
 

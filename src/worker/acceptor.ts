@@ -30,6 +30,8 @@ export interface AcceptorOptions {
   config: () => Config;
   listeners: readonly ListenerInfo[];
   log: Logger;
+  /** Connections that are open. */
+  open: () => number;
   /** Takes over an accepted socket; index: of its listener. */
   admit: (fd: number, index: number) => void;
   /** Somebody waits at the limit: closes up to `most` connections that nobody uses. */
@@ -76,7 +78,7 @@ export class Acceptor {
 
   /** A connection was closed, perhaps: accepts again where it had stopped at the limit. */
   hasRoom(): void {
-    if (!this.atLimit || this.open() >= this.o.config().workerConnections) return;
+    if (!this.atLimit || this.o.open() >= this.o.config().workerConnections) return;
     this.atLimit = false;
     Atomics.store(this.o.shared.control, C.ACCEPT_PAUSED, 0);
     this.update();
@@ -115,10 +117,10 @@ export class Acceptor {
   private accept(listener: Listener): void {
     const { control, memory } = this.o.shared;
     for (let i = 0; i < BATCH; i++) {
-      if (this.open() >= this.o.config().workerConnections) {
+      if (this.o.open() >= this.o.config().workerConnections) {
         Atomics.store(control, C.ACCEPT_PAUSED, 1);
         // One may have been closed before the flag was up.
-        if (this.open() >= this.o.config().workerConnections) {
+        if (this.o.open() >= this.o.config().workerConnections) {
           this.atLimit = true;
           this.update();
           this.reclaim();
@@ -149,10 +151,6 @@ export class Acceptor {
       this.resting = false;
       this.update();
     }, EMFILE_REST_MS);
-  }
-
-  private open(): number {
-    return Atomics.load(this.o.shared.control, C.OPEN);
   }
 
   private somebodyWaits(): boolean {

@@ -12,11 +12,14 @@ import { native } from '../native/binding.js';
 /** Where --header-timeout, --send-timeout or --keep-alive set no bound. */
 const DEFAULT_MS = 30_000;
 
+/** A connection in the clear, and whose it is. */
+export type Plain = Extract<FromFront, { type: 'plain' }>;
+
 export interface FrontOptions {
   settings: FrontSettings;
   log: Logger;
   /** Takes over a connection in the clear. */
-  admit: (plain: Extract<FromFront, { type: 'plain' }>) => void;
+  admit: (plain: Plain) => void;
   /** One of the clients' connections is closed. */
   onClosed: () => void;
 }
@@ -60,8 +63,8 @@ export class Front {
     thread.on('message', (message: FromFront) => this.receive(message));
     thread.on('error', (error) => this.o.log.error('The front thread failed', error));
     thread.once('exit', () => {
-      this.open = 0;
       if (this.stopped) return;
+      this.open = 0;
       this.o.log.error('The front thread has ended: its connections are lost, another one begins');
       this.thread = this.start();
       this.o.onClosed();
@@ -91,7 +94,9 @@ export class Front {
     this.post({ type: 'drain' });
   }
 
-  async stop(): Promise<void> {
+  /** Ends it as soon as no connection is left, at `until` (ms, performance.now()) at the latest. */
+  async end(until: number): Promise<void> {
+    while (this.open > 0 && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 10));
     this.stopped = true;
     await this.thread.terminate();
   }

@@ -27,6 +27,7 @@ import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, REGISTERED, SERVED_ONE } f
 import { Acceptor } from './acceptor.js';
 import { MainAccess } from './access.js';
 import { Worker } from './base.js';
+import { Front, frontSettings, type Plain } from './front.js';
 import { Guard } from './guard.js';
 import { KeepaliveQueue } from './keepalive-queue.js';
 import { Lingerer } from './lingerer.js';
@@ -47,6 +48,9 @@ const MURDER_MS = 250;
 const BUSY_MS = 500;
 /** So long before --graceful-timeout is over, ms, those who still wait for their next request are let go. */
 const LAST_MS = 1000;
+
+/** For clients of the front that have not taken the end of their answer when all requests are over, ms. */
+const FRONT_MS = 2000;
 
 /** Slots for threads that start while as many as there may be still serve. */
 const SPARE_SLOTS = 2;
@@ -70,6 +74,8 @@ export class ThreadWorker extends Worker {
   private readonly status: StatusServer;
   private readonly recycler: Recycler | null;
   private readonly acceptor: Acceptor;
+  /** With --certfile: speaks TLS. */
+  private readonly front: Front | null;
   /** Requests after which the process leaves, 0 = never: class sync. Threads of gthread are recycled. */
   private readonly maxRequests: number;
   /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
@@ -152,12 +158,22 @@ export class ThreadWorker extends Worker {
     }
     if (!sync) process.on('message', (message: ArbiterToWorker) => this.onMessage(message));
     Atomics.store(this.shared.control, C.WANTED, 1);
+    this.front =
+      boot.tls === null
+        ? null
+        : new Front({
+            settings: frontSettings(config, boot.tls),
+            log,
+            admit: (plain) => this.admitPlain(plain),
+            onClosed: () => this.acceptor.hasRoom(),
+          });
     this.acceptor = new Acceptor({
       shared,
       config: () => this.boot.config,
       listeners: this.listeners,
       log,
-      admit: (fd, index) => this.admit(this.makeConn(fd, index)),
+      open: () => Math.max(Atomics.load(this.shared.control, C.OPEN), this.front?.open ?? 0),
+      admit: (fd, index) => (this.front ? this.front.take(fd) : this.admit(this.makeConn(fd, index))),
       makeRoom: (most) => this.makeRoom(most),
     });
     native.pollStart(this.shared.memory.mainWake, () => this.onWake(), 1, 1);
@@ -189,6 +205,7 @@ export class ThreadWorker extends Worker {
     if (message.type !== 'reload' || !this.alive) return;
     this.boot.config = message.config;
     this.configured(message.config);
+    if (message.tls !== null) this.front?.reload(frontSettings(message.config, message.tls));
     void this.pool.reload(message.config);
   }
 
@@ -248,6 +265,12 @@ export class ThreadWorker extends Worker {
   private admit(conn: TConn): void {
     if (this.allBusy) this.toSelector(conn);
     else this.enqueueReq(conn);
+  }
+
+  /** From the front: as one that was accepted. */
+  private admitPlain({ fd }: Plain): void {
+    if (fd >= this.shared.memory.maxFds) native.close(fd);
+    else this.admit(this.makeConn(fd, 0));
   }
 
   /** Main owns it: the selector tells when something has come, unless a thread has had it in between and knows more. */
@@ -359,6 +382,7 @@ export class ThreadWorker extends Worker {
     const closeAt = end - Math.min(LAST_MS, graceMs / 2);
     this.health.drain();
     this.acceptor.stop();
+    this.front?.drain();
     Atomics.store(control, C.DRAINING, PATIENT);
     while (performance.now() < end) {
       if (this.hurried || performance.now() >= closeAt || this.pool.running.length === 0) {
@@ -369,6 +393,7 @@ export class ThreadWorker extends Worker {
       if (Atomics.load(control, C.OPEN) === 0) break;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+    await this.front?.end(Math.min(end, performance.now() + FRONT_MS));
     if (this.murderer) clearInterval(this.murderer);
     await this.pool.stop(Math.max(100, Math.min(1000, end - performance.now())));
     this.supervisor?.stop();
