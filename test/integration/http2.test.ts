@@ -57,6 +57,15 @@ describe('HTTP/2', { timeout: 120_000 }, () => {
     assert.equal((await askTls(server.port, '/')).status, 200);
   });
 
+  it('keepalive: a session without a stream is closed, and nothing is left of it', async () => {
+    const before = await settled(() => fdCount(server.worker));
+    const session = await openSession(server.port);
+    await askStream(session, '/');
+    assert.ok(fdCount(server.worker) > before);
+    await once(session, 'close');
+    await until(() => fdCount(server.worker) <= before, { what: 'the file descriptors' });
+  });
+
   it('its limits are told to the client', async () => {
     const session = await openSession(server.port);
     for (const [name, value] of Object.values(LIMITS)) assert.equal(session.remoteSettings[name], value, name);
@@ -143,15 +152,6 @@ describe('HTTP/2', { timeout: 120_000 }, () => {
     const tunnel = session.request({ ':method': 'CONNECT', ':authority': 'example.org:80' });
     assert.equal((await answerOf(tunnel)).headers[':status'], 405);
     session.close();
-  });
-
-  it('keepalive: a session without a stream is closed, and nothing is left of it', async () => {
-    const before = await settled(() => fdCount(server.worker));
-    const session = await openSession(server.port);
-    await askStream(session, '/');
-    assert.ok(fdCount(server.worker) > before);
-    await once(session, 'close');
-    await until(() => fdCount(server.worker) <= before, { what: 'the file descriptors' });
   });
 
   it('TERM: streams in hand are finished, the client is told to go elsewhere', async () => {
