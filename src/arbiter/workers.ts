@@ -227,10 +227,10 @@ export class Workers {
 
   /** A new worker cannot boot while old ones serve: after a reload they stay, as if there had been none. */
   #fallBack(ended: readonly WorkerHandle[]): void {
-    const old = this.#active.filter((w) => w.outdated && w.booted);
+    const old = this.#active.filter((w) => w.outdated);
     if (old.length === 0) return this.#crashed();
+    for (const worker of [...this.#active, ...ended]) if (!worker.booted && !worker.outdated) worker.stop('SIGQUIT');
     for (const worker of old) worker.outdated = false;
-    for (const worker of [...this.#active, ...ended]) if (!worker.booted) worker.stop('SIGQUIT');
     this.#master.log.error(`The reload has failed: the old workers go on (pid: ${old.map((w) => w.pid).join(', ')})`);
   }
 
