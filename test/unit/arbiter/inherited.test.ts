@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { adoptSocket, bequeath, takeInheritance } from '../../../src/arbiter/inherited.js';
+import { bequeath, takeInheritance } from '../../../src/arbiter/inherited.js';
 import { Pidfile } from '../../../src/arbiter/pidfile.js';
-import { native } from '../../../src/native/binding.js';
 
 describe('what an arbiter leaves to the one it starts', () => {
   it('is read as it was written, and taken out of the environment', () => {
@@ -30,26 +29,6 @@ describe('what an arbiter leaves to the one it starts', () => {
     ]);
     assert.deepEqual(takeInheritance({ TUNICORN_PID: '7', TUNICORN_BIND: '{' }), { pid: 7, sockets: [] });
     assert.equal(takeInheritance({ TUNICORN_PID: '-1', TUNICORN_FD: '5' }), null);
-  });
-
-  it('a socket is taken over under its name; what is none is refused', () => {
-    for (const [family, address, name] of [
-      ['tcp4', '127.0.0.1', /^http:\/\/127\.0\.0\.1:[1-9]\d*$/],
-      ['tcp6', '::1', /^http:\/\/\[::1\]:[1-9]\d*$/],
-    ] as const) {
-      const fd = native.socket(family);
-      assert.equal(native.bind(fd, family, address), 0);
-      assert.equal(native.listen(fd, 1), 0);
-      const listener = adoptSocket(fd);
-      assert.match(listener.name, name);
-      assert.equal(listener.family, 'tcp');
-      listener.close(true);
-      listener.close(true);
-      assert.ok(native.listen(fd, 1) < 0, 'it is closed');
-    }
-    const file = openSync('/dev/null', 'r');
-    assert.throws(() => adoptSocket(file), { code: 'ERR_TUNICORN_LISTEN' });
-    closeSync(file);
   });
 });
 
