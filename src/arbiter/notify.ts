@@ -62,7 +62,8 @@ export class ServiceNotifier {
 
   /** How many workers have booted and how many are wanted: the status line, and with the first one READY=1. */
   serving(booted: number, wanted: number): void {
-    const status = `Serving with ${booted} of ${wanted} workers`;
+    // While a reload replaces them there are more than wanted.
+    const status = `Serving with ${Math.min(booted, wanted)} of ${wanted} workers`;
     if (this.#stopping || (!this.#ready && booted === 0)) return;
     const news = status !== this.#status;
     this.#status = status;

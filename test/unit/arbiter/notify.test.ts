@@ -48,7 +48,7 @@ describe('ServiceNotifier', () => {
     one.reloading();
     one.reloaded();
     assert.equal(systemd.all.length, 0);
-    for (const booted of [1, 1, 2, 2, 0]) one.serving(booted, 2);
+    for (const booted of [1, 1, 2, 3, 2, 0]) one.serving(booted, 2);
     one.reloading();
     one.reloaded();
     one.stopping();
