@@ -9,10 +9,9 @@ import { APP_LOAD_ERROR, WORKER_BOOT_ERROR } from '../errors.js';
 import type { Logger } from '../log.js';
 import { needsProcess } from './reload.js';
 import type { Listener } from './sock.js';
+import { ROUND_MS } from './waiting.js';
 import { now, WorkerHandle } from './worker-handle.js';
 
-/** The arbiter's loop looks after the workers at least this often. */
-export const ROUND_MS = 1000;
 /** Least time that a gthread worker has to give a sign of life, seconds. */
 const GTHREAD_TIMEOUT = 30;
 /** A worker that ends sooner than this after its start, unasked, has crashed at the start. */
