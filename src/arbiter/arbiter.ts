@@ -131,7 +131,7 @@ export class Arbiter implements Master {
       this.#signals.uninstall();
       this.#strays.uninstall();
       process.removeListener('exit', this.#lastResort);
-      this.#service.close();
+      await this.#service.close();
       this.#own.close();
     }
   }

@@ -63,7 +63,7 @@ function holding(pid: number, what: string): number[] {
 
 const conf = (settings: object) => `export default ${JSON.stringify({ app: 'app.mjs', ...settings })}`;
 
-describe('inherited sockets', { concurrency: 2, timeout: 60_000 }, () => {
+describe('inherited sockets', { concurrency: 2, timeout: 120_000 }, () => {
   it('systemd: its sockets are used instead of bind, by nobody else, through HUP, and their files stay', async () => {
     const dir = folders.make({ 'tunicorn.conf.mjs': conf({ bind: ['127.0.0.1:1'] }) });
     const path = join(dir, 'unit.sock');
