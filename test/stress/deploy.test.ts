@@ -18,7 +18,7 @@ const UPGRADES = FULL ? 5 : 2;
 const STEPS = FULL ? 10 : 1;
 const TOTAL = FULL ? 10_000 : 800;
 /** Threads or workers that are replaced meanwhile, at least. */
-const RECYCLED = FULL ? 10 : 1;
+const RECYCLED = FULL ? 3 : 1;
 const MODES: Mode[] = ['echo', 'sync', 'timer', 'chunks', 'stream'];
 /** One request at a time on each connection: what follows a response that says close would not be read. */
 const CAREFUL = { modes: MODES, depth: 1, maxBody: 5000, allowClose: true };
