@@ -6,12 +6,15 @@
  * An arbiter that was started by another one (USR2) keeps silent until it is promoted: systemd listens to the main process only.
  * That one names its successor with its last word; otherwise its end would be taken for the service's.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../log.js';
 import { EAGAIN, native } from '../native/binding.js';
 
 const VARIABLES = ['NOTIFY_SOCKET', 'WATCHDOG_USEC', 'WATCHDOG_PID'] as const;
 /** Pause before what the receiver had no room for is tried again. */
 const RETRY_MS = 100;
+/** How often that is done at the end. */
+const LAST_TRIES = 10;
 /** More than these are not kept for it. */
 const MOST_WAITING = 16;
 /** The most that setInterval() takes. */
@@ -62,7 +65,8 @@ export class ServiceNotifier {
 
   /** How many workers have booted and how many are wanted: the status line, and with the first one READY=1. */
   serving(booted: number, wanted: number): void {
-    const status = `Serving with ${booted} of ${wanted} workers`;
+    // While a reload replaces them there are more than wanted.
+    const status = `Serving with ${Math.min(booted, wanted)} of ${wanted} workers`;
     if (this.#stopping || (!this.#ready && booted === 0)) return;
     const news = status !== this.#status;
     this.#status = status;
@@ -109,14 +113,22 @@ export class ServiceNotifier {
   handOver(successor: number): void {
     this.#stopping = true;
     this.#send(`MAINPID=${successor}`);
-    this.close();
+    this.#endWatchdog();
   }
 
-  /** Stops the timers. */
-  close(): void {
-    if (this.#watchdog !== null) clearInterval(this.#watchdog);
+  /** What the receiver has no room for is tried for a second more. Never rejects. */
+  async close(): Promise<void> {
+    this.#endWatchdog();
+    for (let tries = LAST_TRIES; tries > 0 && this.#waiting.length > 0; tries--) {
+      await sleep(RETRY_MS);
+      this.#flush();
+    }
     if (this.#retry !== null) clearTimeout(this.#retry);
-    this.#watchdog = this.#retry = null;
+  }
+
+  #endWatchdog(): void {
+    if (this.#watchdog !== null) clearInterval(this.#watchdog);
+    this.#watchdog = null;
   }
 
   #send(state: string): void {
@@ -126,6 +138,7 @@ export class ServiceNotifier {
   }
 
   #flush(): void {
+    if (this.#retry !== null) clearTimeout(this.#retry);
     this.#retry = null;
     for (let state = this.#waiting[0]; state !== undefined; state = this.#waiting[0]) {
       const result = put(this.#address!, state);

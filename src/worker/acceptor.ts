@@ -30,6 +30,8 @@ export interface AcceptorOptions {
   config: () => Config;
   listeners: readonly ListenerInfo[];
   log: Logger;
+  /** Called before each look: may stop this acceptor. */
+  beforeAccept: () => void;
   /** Connections that are open. */
   open: () => number;
   /** Takes over an accepted socket; index: of its listener. */
@@ -117,6 +119,8 @@ export class Acceptor {
   private accept(listener: Listener): void {
     const { control, memory } = this.o.shared;
     for (let i = 0; i < BATCH; i++) {
+      this.o.beforeAccept();
+      if (!this.started) return;
       if (this.o.open() >= this.o.config().workerConnections) {
         Atomics.store(control, C.ACCEPT_PAUSED, 1);
         // One may have been closed before the flag was up.

@@ -172,6 +172,8 @@ export class ThreadWorker extends Worker {
       config: () => this.boot.config,
       listeners: this.listeners,
       log,
+      // In class sync this is the only look between two requests.
+      beforeAccept: () => this.checkMaxRequests(),
       open: () => Math.max(Atomics.load(this.shared.control, C.OPEN), this.front?.open ?? 0),
       admit: (fd, index) => (this.front ? this.front.take(fd) : this.admit(this.makeConn(fd, index))),
       makeRoom: (most) => this.makeRoom(most),

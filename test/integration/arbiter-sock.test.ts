@@ -157,9 +157,11 @@ describe('listening', { concurrency: 3, timeout: 60_000 }, () => {
     assert.equal((await one.ended).code, 0);
   });
 
-  it('resolves host names', async () => {
-    const one = arbiter(['localhost:0']);
-    await fetchText((await one.addresses())[0]);
+  it('several addresses, in order: a host name, IPv6, a unix socket', async () => {
+    const one = arbiter(['localhost:0', '[::1]:0', `unix:${dir}/several.sock`]);
+    const addresses = await one.addresses();
+    assert.match(addresses.join(' '), /^http:\/\/\S+:\d+ http:\/\/\[::1\]:\d+ unix:\S+\/several\.sock$/);
+    for (const address of addresses) assert.ok(await fetchText(address));
     one.kill('SIGTERM');
     assert.equal((await one.ended).code, 0);
   });

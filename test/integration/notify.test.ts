@@ -47,7 +47,7 @@ async function ends(one: ArbiterProcess, code = 0): Promise<void> {
   assert.equal((await one.ended).code, code, one.log);
 }
 
-describe('sd_notify', { concurrency: 2, timeout: 60_000 }, () => {
+describe('sd_notify', { concurrency: 2, timeout: 120_000 }, () => {
   it('READY with the pid, the status, RELOADING and READY at HUP, STOPPING; nothing reaches a worker', async () => {
     const conf = folders.make({ 'tunicorn.conf.mjs': 'export default { app: "app.mjs", workers: 2, threads: 1 }' });
     const systemd = manager();
@@ -116,7 +116,7 @@ describe('sd_notify', { concurrency: 2, timeout: 60_000 }, () => {
     });
     notifier.begin();
     await other.next('WATCHDOG', 5);
-    notifier.close();
+    await notifier.close();
     assert.equal(systemd.of('WATCHDOG').length, last);
     one.kill('SIGCONT');
     await systemd.next('WATCHDOG', last + 1);

@@ -7,7 +7,7 @@ import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { activating, passing } from '../support/activation.js';
 import { AppFolders } from '../support/app-folders.js';
-import { ArbiterProcess, fetchText } from '../support/arbiter-process.js';
+import { ArbiterProcess, fetchText, isAlive } from '../support/arbiter-process.js';
 import { ask, askJson } from '../support/ask.js';
 import { NotifySocket } from '../support/notify-socket.js';
 import { until } from '../support/poll.js';
@@ -19,10 +19,12 @@ const APP = `export default (req, res) => res.end(JSON.stringify({ pid: process.
   env: Object.keys(process.env).filter((name) => /^(LISTEN_|NOTIFY_|WATCHDOG_)/.test(name)) }));`;
 
 const started: ArbiterProcess[] = [];
+const daemons: number[] = [];
 const folders = new AppFolders('systemd', APP);
 
 after(async () => {
   for (const one of started) await one.cleanup();
+  for (const pid of daemons) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
   folders.remove();
 });
 
@@ -32,8 +34,8 @@ function tunicorn(via: readonly string[], cwd: string, args: readonly string[] =
   return one;
 }
 
-async function ends(one: ArbiterProcess, code = 0): Promise<void> {
-  if (code === 0) one.kill('SIGTERM');
+async function ends(one: ArbiterProcess, code = 0, told = code === 0): Promise<void> {
+  if (told) one.kill('SIGTERM');
   assert.equal((await one.ended).code, code, one.log);
 }
 
@@ -61,7 +63,7 @@ function holding(pid: number, what: string): number[] {
 
 const conf = (settings: object) => `export default ${JSON.stringify({ app: 'app.mjs', ...settings })}`;
 
-describe('inherited sockets', { concurrency: 2, timeout: 60_000 }, () => {
+describe('inherited sockets', { concurrency: 2, timeout: 120_000 }, () => {
   it('systemd: its sockets are used instead of bind, by nobody else, through HUP, and their files stay', async () => {
     const dir = folders.make({ 'tunicorn.conf.mjs': conf({ bind: ['127.0.0.1:1'] }) });
     const path = join(dir, 'unit.sock');
@@ -208,6 +210,20 @@ describe('inherited sockets', { concurrency: 2, timeout: 60_000 }, () => {
     await until(() => answered(`unix:${own}`).then(() => true), { what: 'an answer' });
     await ends(one);
     assert.deepEqual([existsSync(path), existsSync(own)], [true, false]);
+  });
+
+  it('fd://N: a daemon has it too', async () => {
+    const dir = folders.make();
+    const args = ['-D', '-p', 'pid', '--log-file', 'log', '-b', 'fd://4', 'app.mjs'];
+    const one = tunicorn(passing(['tcp', 'unix:s.sock']), dir, args);
+    await ends(one, 0, false);
+    const pid = await until(() => Number(readFileSync(join(dir, 'pid'), 'utf8')), { what: 'the pid file' });
+    daemons.push(pid);
+    await until(() => answered(`unix:${join(dir, 's.sock')}`).then(() => true), { what: 'an answer' });
+    assert.equal(holding(pid, link(pid, 4)).length, 1);
+    assert.ok(!existsSync(`/proc/${pid}/fd/3`) || !link(pid, 3).startsWith('socket:'), 'nothing else is passed on');
+    process.kill(pid, 'SIGTERM');
+    await until(() => !isAlive(pid), { what: 'its end' });
   });
 
   it('fd://N: told where nothing is inherited', async () => {

@@ -47,6 +47,15 @@ describe('adoptSocket', () => {
     native.close(other);
   });
 
+  it('names IPv6 sockets in brackets', () => {
+    const fd = ok(native.socket('tcp6'));
+    ok(native.bind(fd, 'tcp6', '::1'));
+    ok(native.listen(fd, 1));
+    const listener = adoptSocket(fd);
+    assert.match(listener.name, /^http:\/\/\[::1\]:[1-9]\d*$/);
+    listener.close(true);
+  });
+
   it('leaves the file of a unix socket where it is, unless it is ours', () => {
     for (const ours of [false, true]) {
       const { fd, path } = unixListening('s.sock');

@@ -48,7 +48,7 @@ describe('ServiceNotifier', () => {
     one.reloading();
     one.reloaded();
     assert.equal(systemd.all.length, 0);
-    for (const booted of [1, 1, 2, 2, 0]) one.serving(booted, 2);
+    for (const booted of [1, 1, 2, 3, 2, 0]) one.serving(booted, 2);
     one.reloading();
     one.reloaded();
     one.stopping();
@@ -91,7 +91,7 @@ describe('ServiceNotifier', () => {
     ]);
     const heard = systemd.of('WATCHDOG').length;
     await systemd.next('WATCHDOG', heard + 2);
-    second.close();
+    await second.close();
   });
 
   it('no watchdog: another process is meant, or no time is given', async () => {
@@ -108,7 +108,7 @@ describe('ServiceNotifier', () => {
     const one = notifier({ NOTIFY_SOCKET: other.address, WATCHDOG_USEC: '2000', WATCHDOG_PID: me });
     one.begin();
     await other.next('WATCHDOG', 20);
-    one.close();
+    await one.close();
     assert.deepEqual(systemd.all, []);
   });
 
@@ -125,8 +125,26 @@ describe('ServiceNotifier', () => {
       [1, 2, 3, 4, 5].map((n) => `Serving with ${n} of 5 workers`),
     );
     await systemd.next('WATCHDOG');
-    one.close();
+    await one.close();
     assert.deepEqual(lines, []);
+  });
+
+  it('its last word waits for room, for a while', async () => {
+    const systemd = manager();
+    systemd.fill();
+    const one = notifier({ NOTIFY_SOCKET: systemd.address });
+    one.stopping();
+    const closed = one.close();
+    assert.equal(systemd.of('STOPPING').length, 0);
+    await closed;
+    assert.equal(systemd.of('STOPPING').length, 1);
+    systemd.fill();
+    const two = notifier({ NOTIFY_SOCKET: systemd.address });
+    two.handOver(4711);
+    const begun = performance.now();
+    await two.close();
+    assert.ok(performance.now() - begun > 900, 'it has not given up at once');
+    assert.equal(systemd.of('MAINPID').length, 0);
   });
 
   it('says once at level debug that nobody listens, again after it was heard meanwhile', () => {
