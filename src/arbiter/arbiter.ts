@@ -8,6 +8,7 @@
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
+import { ArbiterHooks } from '../hooks/arbiter.js';
 import type { Logger } from '../log.js';
 import { version } from '../version.js';
 import { preload } from './app-check.js';
@@ -35,6 +36,8 @@ export interface ArbiterOptions {
 export class Arbiter implements Master {
   #config: Config;
   readonly #own: Belongings;
+  /** The operator's functions for this process. */
+  readonly hooks: ArbiterHooks;
   readonly #workers: Workers;
   readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
@@ -55,6 +58,7 @@ export class Arbiter implements Master {
     this.#own = new Belongings(config, options.log);
     this.#reread = options.reread;
     const script = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
+    this.hooks = new ArbiterHooks(this);
     this.#workers = new Workers(this, script);
   }
 
@@ -76,6 +80,16 @@ export class Arbiter implements Master {
     return this.#own.log;
   }
 
+  /** Workers that there shall be. */
+  get numWorkers(): number {
+    return this.#workers.wanted;
+  }
+
+  /** It is about to end. */
+  get stopping(): boolean {
+    return this.#workers.stopping;
+  }
+
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
   get addresses(): string[] {
     return this.#listeners.map((l) => l.name);
@@ -93,6 +107,7 @@ export class Arbiter implements Master {
       if (!(await this.start())) return await this.halt();
       this.#workers.manage();
       for (;;) {
+        await this.hooks.settled();
         if (this.#signals.empty) await this.#sleep(ROUND_MS);
         this.#workers.reap();
         const signal = this.#signals.shift();
@@ -122,7 +137,9 @@ export class Arbiter implements Master {
     const config = this.#config;
     const { bind, statusBind } = config;
     this.#own.start();
+    this.hooks.nworkersChanged(this.numWorkers, null);
     if (!(await this.#preload(config))) return false;
+    if (!(await this.hooks.onStarting())) return false;
     const listeners = await createSockets({
       ...config,
       bind: [...bind, ...statusBind],
@@ -135,20 +152,20 @@ export class Arbiter implements Master {
     this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
     if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
-    return true;
+    return await this.hooks.whenReady();
   }
 
   /** preload_app. @returns false if a signal ended it meanwhile. @throws {TunicornError} ERR_TUNICORN_PRELOAD */
   async #preload(config: Config): Promise<boolean> {
     if (!config.preloadApp) return true;
     const giveUp = new AbortController();
-    const loaded = await this.#unlessEnding(preload(config, this.log, giveUp.signal));
+    const loaded = await this.unlessEnding(preload(config, this.log, giveUp.signal));
     if (loaded === undefined) giveUp.abort();
     return loaded === true;
   }
 
   /** Waits for a promise, but not beyond a signal that ends the arbiter: undefined then. @throws what it rejects with. */
-  async #unlessEnding<T>(promise: Promise<T>): Promise<T | undefined> {
+  async unlessEnding<T>(promise: Promise<T>): Promise<T | undefined> {
     let settled = false;
     const watched = promise.finally(() => {
       settled = true;
@@ -204,7 +221,7 @@ export class Arbiter implements Master {
   async #hangUp(): Promise<void> {
     let config: Config | undefined = this.#config;
     try {
-      if (this.#reread) config = await this.#unlessEnding(this.#reread());
+      if (this.#reread) config = await this.unlessEnding(this.#reread());
     } catch (err) {
       const known = err instanceof TunicornError;
       this.log.error(
@@ -220,7 +237,8 @@ export class Arbiter implements Master {
    * Has every worker take up the app's present code, and the config if another one is given: by fresh threads while its
    * connections stay, or, where that is not possible (reload.ts), by a new process; the old one then finishes what it has.
    * A config whose addresses cannot be listened at, or whose error log or pid file cannot be opened, is refused, and so is
-   * an app that does not load (preload_app): that is logged, and all stays as it is. Never rejects.
+   * an app that does not load (preload_app): that is logged, and all stays as it is.
+   * @throws {TunicornError} ERR_TUNICORN_HOOK: on_reload or another hook failed, which ends the arbiter.
    */
   async reload(config: Config = this.#config): Promise<void> {
     this.log.info('Hang up: Master');
@@ -241,6 +259,7 @@ export class Arbiter implements Master {
     this.#config = config;
     // TTIN and TTOU hold as long as the setting itself does not change.
     if (config.workers !== old.workers) this.#workers.wanted = config.workers;
+    await this.hooks.onReload();
     this.#workers.reload(config);
   }
 
@@ -292,14 +311,14 @@ export class Arbiter implements Master {
     }
   }
 
-  /** Ends everything that is left and says so. @returns exitCode. */
+  /** Ends everything that is left and says so. @returns exitCode, or 1 in place of 0 if on_exit failed. */
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
     closeSockets(this.#status, true);
     this.#own.unlink();
     this.log.info('Shutting down: Master');
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
-    return exitCode;
+    return (await this.hooks.onExit()) ? exitCode : exitCode || 1;
   }
 
   /** Until wakeup(), `ms` at most; at once if it was woken since the last sleep. */

@@ -1,20 +1,26 @@
 /** What every worker class has, in gunicorn's words: boot, notify, exit codes, signals of the arbiter. */
+import { WorkerHooks } from '../hooks/worker.js';
 import { createLogger, type Logger } from '../log.js';
 import type { ArbiterToWorker, BootMessage, WorkerToArbiter } from '../messages.js';
 
 /** ms between two signs of life (gunicorn: notify); the arbiter's --timeout is in seconds. */
 const NOTIFY_MS = 500;
+/** Exit status of a worker whose worker_int or worker_abort failed (gunicorn's). */
+const HOOK_FAILED = 255;
 
 export abstract class Worker {
-  protected readonly boot: BootMessage;
+  readonly boot: BootMessage;
   readonly log: Logger;
   /** False once the worker is to end. */
   alive = true;
+  /** The operator's functions for this process. */
+  readonly hooks: WorkerHooks;
   private notifier: NodeJS.Timeout | null = null;
 
   constructor(boot: BootMessage) {
     this.boot = boot;
     this.log = createLogger({ level: boot.config.loglevel, errorlog: boot.config.errorlog });
+    this.hooks = new WorkerHooks(this);
   }
 
   /** Sets up and serves; rejects if the worker cannot boot. */
@@ -24,11 +30,12 @@ export abstract class Worker {
   /** This worker is about to end and others go on: the status address is theirs. */
   abstract retire(): void;
 
-  /** TERM is graceful, INT and QUIT quick; an arbiter that is gone counts as TERM. */
+  /** TERM is graceful, INT and QUIT quick, ABRT the end of one that hangs; an arbiter that is gone counts as TERM. */
   initSignals(): void {
     process.on('SIGTERM', () => void this.handleExit());
     process.on('SIGQUIT', () => this.handleQuit());
     process.on('SIGINT', () => this.handleQuit());
+    process.on('SIGABRT', () => this.handleAbort());
     process.on('disconnect', () => {
       this.log.info(`Parent gone, stopping worker (pid: ${process.pid})`);
       void this.handleExit();
@@ -68,11 +75,19 @@ export abstract class Worker {
 
   handleQuit(): void {
     this.alive = false;
-    this.exit(0);
+    this.hooks.workerInt((ok) => this.exit(ok ? 0 : HOOK_FAILED));
   }
 
-  exit(code: number): never {
+  /** The arbiter's last word before KILL; heard only by a main thread that still turns. */
+  handleAbort(): void {
+    this.alive = false;
+    this.log.error(`Worker aborted (pid: ${process.pid})`);
+    this.hooks.workerAbort((ok) => this.exit(ok ? 1 : HOOK_FAILED));
+  }
+
+  /** Ends the process: at once, unless worker_exit returns a promise. */
+  exit(code: number): void {
     if (this.notifier) clearInterval(this.notifier);
-    process.exit(code);
+    this.hooks.workerExit(() => process.exit(code));
   }
 }

@@ -122,6 +122,7 @@ export class ThreadWorker extends Worker {
       concurrency: sync ? 1 : config.threadConcurrency,
       keepAlive: !sync,
       address: this.listeners[0]?.name,
+      workerAge: boot.age,
       log: this.log,
       onLost: (slot, error, retiring) => this.guard.lost(slot, error, retiring),
     });
@@ -188,6 +189,7 @@ export class ThreadWorker extends Worker {
   override async initProcess(): Promise<void> {
     if (!this.boot.relieves) this.status.start();
     await this.pool.start();
+    await this.hooks.postWorkerInit();
     // Told to leave meanwhile.
     if (!this.alive) return;
     this.listeners.forEach(({ fd }, index) => {
@@ -204,6 +206,7 @@ export class ThreadWorker extends Worker {
     if (message.type !== 'reload' || !this.alive) return;
     this.boot.config = message.config;
     this.configured(message.config);
+    void this.hooks.reload();
     void this.pool.reload(message.config);
   }
 

@@ -11,7 +11,18 @@ import { fileURLToPath } from 'node:url';
 const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 
 /** Anyone may import these. */
-const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', 'version', 'config', 'access-format'];
+const COMMON = [
+  'answers',
+  'request',
+  'errors',
+  'log',
+  'log-file',
+  'messages',
+  'version',
+  'config',
+  'access-format',
+  'hooks',
+];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
@@ -31,6 +42,7 @@ const LAYERS: Record<string, string[]> = {
   answers: [],
   request: [],
   config: [],
+  hooks: [],
   errors: [],
   log: [],
   'log-file': [],
@@ -51,6 +63,7 @@ const NARROW: Record<string, string[]> = {
   'access-format': ['access-atoms'],
   config: ['errors', 'version', 'config', 'access-format'],
   messages: ['config: types'],
+  hooks: ['config', 'errors', 'log: types', 'messages: types'],
   log: ['errors', 'log-file', 'config: types'],
 };
 
