@@ -4,6 +4,8 @@
  * and prints. `run` in index.ts serves in the same way.
  */
 import { TunicornError } from './errors.js';
+// First of all: it notes how this process was started.
+import './origin.js';
 
 const OLDEST_NODE = 20;
 

@@ -6,6 +6,7 @@
  */
 import { type ConfigInput, createConfig, type SettingsInput, usageError } from './config/config.js';
 import type { HookSettings } from './hooks/types.js';
+import './origin.js';
 import { serve } from './serve.js';
 
 export type { ConfigInput, SettingsInput } from './config/config.js';

@@ -36,7 +36,9 @@ export type ArbiterToWorker =
   | BootMessage
   | ReloadMessage
   /** The worker is one of several and leaves: the status address is for those that stay. TERM comes beside it. */
-  | { type: 'retire' };
+  | { type: 'retire' }
+  /** The whole server ends: nobody takes over, so nobody is waited for who has no request in hand. TERM comes beside it. */
+  | { type: 'stop' };
 
 const MOST_THREADS = 512;
 
@@ -49,4 +51,6 @@ export type WorkerToArbiter =
   /** The app is loaded on every thread and the worker accepts. */
   | { type: 'booted' }
   /** The worker's main loop is alive (gunicorn's notify()); at least every second. */
-  | { type: 'notify' };
+  | { type: 'notify' }
+  /** The worker has begun to leave, whoever told it so: another one may take its place. */
+  | { type: 'leaving' };

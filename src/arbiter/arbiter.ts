@@ -3,19 +3,24 @@
  * manner. It runs no user code and touches no connection. `run` is a plain loop: sleep until something happened (at most
  * a second), reap the workers that ended, then either handle one signal or look after the workers. Event handlers (signal,
  * child exit) only enqueue and wake the loop, so each decision is made in one place and in order. However the loop ends,
- * `halt` leaves no worker and no socket file behind; an 'exit' hook does the same if the process itself breaks down.
+ * `halt` leaves no worker and no socket file behind; an 'exit' hook does the same if the process itself breaks down. While another
+ * arbiter serves at the same sockets (USR2, reexec.ts) their files are not this one's to remove.
  */
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
 import { ArbiterHooks } from '../hooks/arbiter.js';
 import type { Logger } from '../log.js';
+import { type Origin, origin } from '../origin.js';
 import { version } from '../version.js';
 import { preload } from './app-check.js';
 import { Belongings, type Change } from './belongings.js';
+import { adoptSocket, type Inherited, takeInheritance } from './inherited.js';
+import { Reexec } from './reexec.js';
 import { rebind } from './reload.js';
-import { SignalQueue, shortName } from './signals.js';
+import { mayBeResize, SignalQueue, shortName } from './signals.js';
 import { closeSockets, createSockets, type Listener } from './sock.js';
+import { Strays } from './strays.js';
 import { now } from './worker-handle.js';
 import { HaltServer, type Master, ROUND_MS, Workers } from './workers.js';
 
@@ -23,6 +28,8 @@ import { HaltServer, type Master, ROUND_MS, Workers } from './workers.js';
 const QUICK_MS = 2000;
 /** Time the kernel has to end what was sent KILL. */
 const KILL_MS = 5000;
+/** How often a new arbiter looks whether the old one is still there, ms. */
+const PARENT_MS = 100;
 
 export interface ArbiterOptions {
   /** Script that the workers run. Default: tunicorn's own. */
@@ -31,6 +38,8 @@ export interface ArbiterOptions {
   log?: Logger;
   /** Gives the settings anew, at HUP. Rejects if they are broken: all stays as it is then. Default: the same as before. */
   reread?: () => Promise<Config>;
+  /** What USR2 starts again. Default: what started this process. */
+  origin?: Origin;
 }
 
 export class Arbiter implements Master {
@@ -41,21 +50,26 @@ export class Arbiter implements Master {
   readonly #workers: Workers;
   readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
+  readonly #strays = new Strays();
+  readonly #reexec: Reexec;
+  /** What the arbiter has left to this one that started it; null: none did, or it has gone. */
+  #parent: Inherited | null = takeInheritance();
   #listeners: Listener[] = [];
   /** Listeners of --status-bind: open until the last worker has gone. */
   #status: Listener[] = [];
   #wake: (() => void) | null = null;
   #woken = false;
   readonly #lastResort = (): void => {
-    this.#workers.kill('SIGKILL');
-    closeSockets([...this.#listeners, ...this.#status], true);
+    this.#workers.kill();
+    closeSockets([...this.#listeners, ...this.#status], this.#alone);
     this.#own.unlink();
   };
 
   /** @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened. */
   constructor(config: Config, options: ArbiterOptions = {}) {
     this.#config = config;
-    this.#own = new Belongings(config, options.log);
+    this.#own = new Belongings(config, options.log, this.#parent !== null);
+    this.#reexec = new Reexec(options.origin ?? origin);
     this.#reread = options.reread;
     const script = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
     this.hooks = new ArbiterHooks(this);
@@ -90,6 +104,15 @@ export class Arbiter implements Master {
     return this.#workers.stopping;
   }
 
+  /** No other arbiter serves at the same sockets. */
+  get #alone(): boolean {
+    return !this.#reexec.running && this.#parent?.pid !== process.ppid;
+  }
+
+  get #name(): string {
+    return this.#parent === null ? 'Master' : 'Master.2';
+  }
+
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
   get addresses(): string[] {
     return this.#listeners.map((l) => l.name);
@@ -103,13 +126,16 @@ export class Arbiter implements Master {
   async run(): Promise<number> {
     process.on('exit', this.#lastResort);
     this.#signals.install();
+    this.#strays.install();
     try {
       if (!(await this.start())) return await this.halt();
       this.#workers.manage();
       for (;;) {
         await this.hooks.settled();
-        if (this.#signals.empty) await this.#sleep(ROUND_MS);
+        this.#promoteIfOrphan();
+        if (this.#signals.empty) await this.#sleep(this.#parent === null ? ROUND_MS : PARENT_MS);
         this.#workers.reap();
+        for (const pid of this.#strays.reap()) this.log.debug(`Reaped a child that is no worker (pid: ${pid})`);
         const signal = this.#signals.shift();
         if (signal === undefined) {
           await this.#workers.murder();
@@ -126,6 +152,7 @@ export class Arbiter implements Master {
       return await this.halt('an error of its own', 1);
     } finally {
       this.#signals.uninstall();
+      this.#strays.uninstall();
       process.removeListener('exit', this.#lastResort);
       this.#own.close();
     }
@@ -140,12 +167,12 @@ export class Arbiter implements Master {
     this.hooks.nworkersChanged(this.numWorkers, null);
     if (!(await this.#preload(config))) return false;
     if (!(await this.hooks.onStarting())) return false;
-    const listeners = await createSockets({
-      ...config,
-      bind: [...bind, ...statusBind],
-      log: this.log,
-      pause: (ms) => this.#pause(ms),
-    });
+    const addresses = { ...config, bind: [...bind, ...statusBind] };
+    const pause = (ms: number) => this.#pause(ms);
+    const listeners =
+      this.#parent === null
+        ? await createSockets({ ...addresses, log: this.log, pause })
+        : await this.#adopt(this.#parent, addresses);
     if (!listeners) return false;
     this.#listeners = listeners.slice(0, bind.length);
     this.#status = listeners.slice(bind.length);
@@ -153,6 +180,22 @@ export class Arbiter implements Master {
     if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
     return await this.hooks.whenReady();
+  }
+
+  /** The sockets of the arbiter that started this one, and new ones where the settings want others. */
+  #adopt({ sockets }: Inherited, addresses: Config): Promise<Listener[] | null> {
+    const before = sockets.map(({ bind }, i) => bind || addresses.bind[i]);
+    const options = { log: this.log, pause: (ms: number) => this.#pause(ms), unlink: false };
+    const present = sockets.map(({ fd }) => adoptSocket(fd));
+    return rebind(present, { ...addresses, bind: before }, addresses, options);
+  }
+
+  /** The arbiter that started this one has gone: this one takes its place. */
+  #promoteIfOrphan(): void {
+    if (this.#parent === null || this.#parent.pid === process.ppid) return;
+    this.#parent = null;
+    this.log.info('Master has been promoted.');
+    this.#own.promote();
   }
 
   /** preload_app. @returns false if a signal ended it meanwhile. @throws {TunicornError} ERR_TUNICORN_PRELOAD */
@@ -211,10 +254,54 @@ export class Arbiter implements Master {
       case 'SIGHUP':
         await this.#hangUp();
         return false;
+      case 'SIGUSR1':
+        this.log.reopen();
+        this.#workers.reopenLogs();
+        return false;
+      case 'SIGUSR2':
+        await this.#upgrade();
+        return false;
+      case 'SIGWINCH':
+        this.#leaveAlone();
+        return false;
       default:
-        this.log.warning(`Signal ${shortName(signal)} is not supported yet`);
         return false;
     }
+  }
+
+  /** USR2: another arbiter is started beside this one. */
+  async #upgrade(): Promise<void> {
+    if (this.#reexec.running) {
+      this.log.warning('USR2 signal ignored. Child exists.');
+      return;
+    }
+    if (this.#parent !== null) {
+      this.log.warning('USR2 signal ignored. Parent exists.');
+      return;
+    }
+    if (!(await this.hooks.preExec())) return;
+    const { bind, statusBind } = this.#config;
+    const binds = [...bind, ...statusBind];
+    this.#reexec.start({
+      log: this.log,
+      sockets: [...this.#listeners, ...this.#status].map(({ fd }, i) => ({ fd, bind: binds[i] })),
+      onEnd: () => {
+        // Its workers were to take the place of those that WINCH has sent away.
+        if (this.#workers.wanted === 0) this.#workers.wanted = this.#config.workers;
+        this.wakeup();
+      },
+    });
+  }
+
+  /** WINCH: the workers leave, the arbiter and its sockets stay. HUP brings workers back. */
+  #leaveAlone(): void {
+    if (mayBeResize()) {
+      this.log.debug('SIGWINCH ignored: it may come from the terminal');
+      return;
+    }
+    this.log.info('graceful stop of workers');
+    this.#workers.wanted = 0;
+    this.#workers.manage();
   }
 
   /** HUP: reads the settings anew and reloads. Broken ones change nothing, not even the app. */
@@ -241,7 +328,7 @@ export class Arbiter implements Master {
    * @throws {TunicornError} ERR_TUNICORN_HOOK: on_reload or another hook failed, which ends the arbiter.
    */
   async reload(config: Config = this.#config): Promise<void> {
-    this.log.info('Hang up: Master');
+    this.log.info(`Hang up: ${this.#name}`);
     const old = this.#config;
     let change: Change | undefined;
     try {
@@ -257,8 +344,8 @@ export class Arbiter implements Master {
     }
     change.commit();
     this.#config = config;
-    // TTIN and TTOU hold as long as the setting itself does not change.
-    if (config.workers !== old.workers) this.#workers.wanted = config.workers;
+    // TTIN and TTOU hold as long as the setting itself does not change; what WINCH has sent away comes back.
+    if (config.workers !== old.workers || this.#workers.wanted === 0) this.#workers.wanted = config.workers;
     await this.hooks.onReload();
     this.#workers.reload(config);
   }
@@ -270,7 +357,7 @@ export class Arbiter implements Master {
   async #rebind(config: Config): Promise<boolean> {
     const all = (c: Config) => ({ ...c, bind: [...c.bind, ...c.statusBind] });
     const present = [...this.#listeners, ...this.#status];
-    const options = { log: this.log, pause: (ms: number) => this.#pause(ms) };
+    const options = { log: this.log, pause: (ms: number) => this.#pause(ms), unlink: this.#alone };
     const listeners = await rebind(present, all(this.#config), all(config), options);
     if (!listeners) return false;
     this.#listeners = listeners.slice(0, config.bind.length);
@@ -287,10 +374,10 @@ export class Arbiter implements Master {
    */
   async stop(graceful: boolean): Promise<void> {
     this.#workers.stopping = true;
-    closeSockets(this.#listeners, true);
+    closeSockets(this.#listeners, this.#alone);
     const patience = this.#config.gracefulTimeout * 1000;
     let limit = now() + (graceful ? patience : Math.min(patience, QUICK_MS));
-    this.#workers.kill(graceful ? 'SIGTERM' : 'SIGQUIT');
+    this.#workers.stop(graceful ? 'SIGTERM' : 'SIGQUIT', this.#alone);
     while (this.#workers.size > 0 && now() < limit) {
       await this.#sleep(limit - now());
       this.#workers.reap();
@@ -298,12 +385,12 @@ export class Arbiter implements Master {
         this.log.info(`Handling signal: ${shortName(s)}`);
         if (s !== 'SIGINT' && s !== 'SIGQUIT') continue;
         limit = Math.min(limit, now() + QUICK_MS);
-        this.#workers.kill('SIGQUIT');
+        this.#workers.stop('SIGQUIT', true);
       }
     }
     if (this.#workers.size === 0) return;
     this.log.warning(`Killing ${this.#workers.size} worker(s) that did not leave in time`);
-    this.#workers.kill('SIGKILL');
+    this.#workers.kill();
     limit = now() + KILL_MS;
     while (this.#workers.size > 0 && now() < limit) {
       await this.#sleep(limit - now());
@@ -314,9 +401,9 @@ export class Arbiter implements Master {
   /** Ends everything that is left and says so. @returns exitCode, or 1 in place of 0 if on_exit failed. */
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
-    closeSockets(this.#status, true);
+    closeSockets(this.#status, this.#alone);
     this.#own.unlink();
-    this.log.info('Shutting down: Master');
+    this.log.info(`Shutting down: ${this.#name}`);
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
     return (await this.hooks.onExit()) ? exitCode : exitCode || 1;
   }

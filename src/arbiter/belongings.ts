@@ -1,7 +1,8 @@
 /**
  * What the arbiter's process has from its settings, besides sockets and workers: current folder, title, environment, error log and
  * pid file. A reload first prepares what another config wants; then it commits, which cannot fail, or rolls back, which
- * leaves everything as it was.
+ * leaves everything as it was. An arbiter that another one has started in its place (USR2) has a pid file and a title with `.2` at
+ * their end, until it is promoted.
  */
 import { resolve } from 'node:path';
 import type { Config } from '../config/settings.js';
@@ -23,13 +24,16 @@ export class Belongings {
   readonly #environment = new Environment();
   #config: Config;
   #pidfile: Pidfile | null = null;
+  #suffix: '' | '.2';
 
   /**
    * @param log default: one made from the config.
+   * @param second another arbiter lives, whose place this one takes. Default false.
    * @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened.
    */
-  constructor(config: Config, log?: Logger) {
+  constructor(config: Config, log?: Logger, second = false) {
     this.#config = config;
+    this.#suffix = second ? '.2' : '';
     this.#ownsLog = log === undefined;
     this.log = log ?? createLogger({ level: config.loglevel, errorlog: config.errorlog });
   }
@@ -74,6 +78,17 @@ export class Belongings {
     return { commit, rollback };
   }
 
+  /** The other arbiter has gone: pid file and title lose their `.2`. What fails is logged. */
+  promote(): void {
+    this.#suffix = '';
+    this.#show();
+    try {
+      if (this.#config.pidfile !== null) this.#pidfile?.rename(this.#config.pidfile);
+    } catch (err) {
+      this.log.error((err as Error).message);
+    }
+  }
+
   /** Removes the pid file. */
   unlink(): void {
     this.#pidfile?.unlink();
@@ -87,7 +102,7 @@ export class Belongings {
 
   #show(): void {
     const { procName, app, rawEnv } = this.#config;
-    process.title = `tunicorn: master [${procName ?? app}]`;
+    process.title = `tunicorn: master [${procName ?? app}${this.#suffix}]`;
     this.#environment.apply(rawEnv);
     giveLogs(this.#config, this.log);
   }
@@ -102,6 +117,7 @@ export class Belongings {
   /** The pid file that a config wants: the present one if its path stays. */
   #pidfileFor({ pidfile }: Config): Pidfile | null {
     if (pidfile === null) return null;
-    return this.#pidfile?.path === resolve(pidfile) ? this.#pidfile : new Pidfile(pidfile);
+    const path = `${pidfile}${this.#suffix}`;
+    return this.#pidfile?.path === resolve(path) ? this.#pidfile : new Pidfile(path);
   }
 }

@@ -11,7 +11,7 @@ const MODE = 0o644;
 
 export class Pidfile {
   /** Absolute: the current folder may change. */
-  readonly path: string;
+  path: string;
 
   /**
    * Writes it.
@@ -19,10 +19,7 @@ export class Pidfile {
    */
   constructor(path: string) {
     this.path = resolve(path);
-    const owner = readPid(this.path);
-    if (owner !== null && owner !== process.pid && isAlive(owner)) {
-      throw failure(`already running on pid ${owner}, or the pid file ${this.path} is stale`);
-    }
+    refuseIfTaken(this.path);
     const draft = `${this.path}.${randomBytes(6).toString('hex')}`;
     try {
       writeFileSync(draft, `${process.pid}\n`, { mode: MODE, flag: 'wx' });
@@ -33,6 +30,21 @@ export class Pidfile {
     }
   }
 
+  /**
+   * Gives it another name.
+   * @throws {TunicornError} ERR_TUNICORN_PIDFILE: another living process has a file of that name, or it cannot be renamed.
+   */
+  rename(path: string): void {
+    const target = resolve(path);
+    refuseIfTaken(target);
+    try {
+      renameSync(this.path, target);
+    } catch (cause) {
+      throw failure(`cannot rename the pid file ${this.path}: ${(cause as Error).message}`, cause);
+    }
+    this.path = target;
+  }
+
   /** Removes it, if it is still ours. Never throws; a second call does nothing. */
   unlink(): void {
     try {
@@ -40,6 +52,13 @@ export class Pidfile {
     } catch {
       // Its folder is not ours to write any more.
     }
+  }
+}
+
+function refuseIfTaken(path: string): void {
+  const owner = readPid(path);
+  if (owner !== null && owner !== process.pid && isAlive(owner)) {
+    throw failure(`already running on pid ${owner}, or the pid file ${path} is stale`);
   }
 }
 

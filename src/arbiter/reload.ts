@@ -50,6 +50,7 @@ type Addresses = Pick<Config, 'bind' | 'backlog' | 'reusePort' | 'umask' | 'user
 
 /**
  * Listeners for the new config, in its order: those whose address stays are kept, others opened and closed.
+ * @param options.unlink also removes the files of unix sockets that are closed: no other arbiter listens at them.
  * @returns null if `pause` gave up: nothing has changed then.
  * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
  */
@@ -57,7 +58,7 @@ export async function rebind(
   listeners: readonly Listener[],
   old: Addresses,
   config: Addresses,
-  options: { log: Logger; pause: (ms: number) => Promise<boolean> },
+  options: { log: Logger; pause: (ms: number) => Promise<boolean>; unlink: boolean },
 ): Promise<Listener[] | null> {
   const { bind, backlog } = config;
   const left = [...old.bind];
@@ -72,7 +73,7 @@ export async function rebind(
   if (opened === null) return null;
   closeSockets(
     listeners.filter((listener) => !kept.includes(listener)),
-    true,
+    options.unlink,
   );
   const fixed = ONCE.filter((key) => config[key] !== old[key]);
   if (fixed.length > 0 && kept.some((listener) => listener !== undefined)) {

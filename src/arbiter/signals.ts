@@ -1,9 +1,11 @@
 /**
  * Signals of the arbiter's process. As in gunicorn, a handler only puts its signal into a queue and wakes the loop; the
- * loop decides. Signals arrive on the main thread as events, so nothing here needs to be reentrant.
+ * loop decides. Signals arrive on the main thread as events, so nothing here needs to be reentrant. CHLD is not among them: that a child
+ * has ended is told by its handle, and strays.ts sees to those that nobody has a handle of.
  */
+import { readFileSync } from 'node:fs';
 
-/** What the arbiter listens to. The ones it does not know yet are there so that their default action kills nobody. */
+/** What the arbiter listens to. */
 const HANDLED: readonly NodeJS.Signals[] = [
   'SIGHUP',
   'SIGINT',
@@ -55,6 +57,22 @@ export class SignalQueue {
   /** The oldest signal, taken out. */
   shift(): NodeJS.Signals | undefined {
     return this.#waiting.shift();
+  }
+}
+
+/**
+ * Whether WINCH may come from the kernel, because a terminal's window has another size: that goes to the foreground process group
+ * of the terminal, and to nobody else. So a daemon, a service, a container without a terminal and a job in the background can be sure
+ * that somebody has sent it. True where /proc does not tell.
+ */
+export function mayBeResize(): boolean {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'utf8');
+    // Behind the name in parentheses: state, parent, group, session, terminal (0 = none), its foreground group.
+    const [, , group, , terminal, foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return terminal !== '0' && foreground === group;
+  } catch {
+    return true;
   }
 }
 

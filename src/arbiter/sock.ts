@@ -251,13 +251,13 @@ function clearPath(path: string): number {
   }
 }
 
-function inodeOf(path: string): string | null {
+export function inodeOf(path: string): string | null {
   const stats = statSync(path, { throwIfNoEntry: false });
   return stats ? `${stats.dev}:${stats.ino}` : null;
 }
 
 /** A successor may have put its own socket at the same path; that one stays. */
-function unlinkIfSame(path: string, inode: string): void {
+export function unlinkIfSame(path: string, inode: string): void {
   try {
     if (inodeOf(path) === inode) unlinkSync(path);
   } catch {

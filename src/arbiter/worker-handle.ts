@@ -31,6 +31,8 @@ export interface SpawnOptions {
   env: Record<string, string>;
   /** Another worker serves already. */
   relieves: boolean;
+  /** Called when it has booted, and when it begins to leave by itself. */
+  onNews: () => void;
   /** Called once, when the process is gone. */
   onExit: (worker: WorkerHandle) => void;
 }
@@ -55,15 +57,21 @@ export class WorkerHandle {
   abortedAt: number | null = null;
   /** When it was told to leave (TERM, QUIT), if it was. */
   stoppedAt: number | null = null;
+  /** A reload wants another process in its place: it leaves as soon as that one has booted. */
+  outdated = false;
   /** Null while the process lives. */
   exit: WorkerExit | null = null;
   readonly #child: ChildProcess;
   readonly #hasStatus: boolean;
+  /** USR1 came before it could listen to it. */
+  #reopen = false;
+  readonly #onNews: () => void;
   readonly #onExit: (worker: WorkerHandle) => void;
 
   constructor(options: SpawnOptions) {
     this.age = options.age;
     this.config = options.config;
+    this.#onNews = options.onNews;
     this.#onExit = options.onExit;
     this.#hasStatus = options.status.length > 0;
     const listeners = [...options.listeners, ...options.status];
@@ -103,8 +111,17 @@ export class WorkerHandle {
     return this.alive && this.#child.kill(signal);
   }
 
-  /** Tells the worker to leave: TERM gracefully, QUIT quickly. */
-  stop(signal: 'SIGTERM' | 'SIGQUIT'): void {
+  /** It shall go on: nobody has told it to leave. */
+  get active(): boolean {
+    return this.stoppedAt === null;
+  }
+
+  /**
+   * Tells the worker to leave: TERM gracefully, QUIT quickly.
+   * @param last nobody takes over: it need not wait for the next request of who has none in hand. Default false.
+   */
+  stop(signal: 'SIGTERM' | 'SIGQUIT', last = false): void {
+    if (last) this.#tell({ type: 'stop' });
     this.stoppedAt ??= now();
     this.kill(signal);
   }
@@ -118,6 +135,12 @@ export class WorkerHandle {
   /** Has a worker of class gthread swap its threads for fresh ones with this config. */
   reload(config: Config): void {
     this.#tell({ type: 'reload', config });
+  }
+
+  /** Has it open its log files again: as soon as it has booted, for until then USR1 would wake node's debugger. */
+  reopenLogs(): void {
+    if (this.booted) this.kill('SIGUSR1');
+    else this.#reopen = true;
   }
 
   /** SIGABRT: the first of two steps to kill a worker that hangs. */
@@ -135,9 +158,16 @@ export class WorkerHandle {
 
   #receive(message: WorkerToArbiter): void {
     // The app of a sync worker shares its process and may send messages of its own: those are nobody's sign of life.
-    if (message?.type !== 'booted' && message?.type !== 'notify') return;
+    const type = message?.type;
+    if (type !== 'booted' && type !== 'notify' && type !== 'leaving') return;
     this.lastNotify = now();
-    if (message.type === 'booted') this.booted = true;
+    if (type === 'notify') return;
+    if (type === 'leaving') this.stoppedAt ??= now();
+    else {
+      this.booted = true;
+      if (this.#reopen) this.kill('SIGUSR1');
+    }
+    this.#onNews();
   }
 
   #ended(exit: WorkerExit): void {

@@ -93,26 +93,40 @@ export class Workers {
     return this.#all.size;
   }
 
-  /** Starts or stops workers until their number is the wanted one; the oldest leave first. */
+  /** Those that shall go on. */
+  get #active(): WorkerHandle[] {
+    return [...this.#all].filter((w) => w.active);
+  }
+
+  /**
+   * Starts or stops workers until their number is the wanted one; the oldest leave first, but none that serves before
+   * enough others do.
+   */
   manage(): void {
-    const active = [...this.#all].filter((w) => w.stoppedAt === null);
-    for (let n = active.length; n < this.wanted && now() >= this.#spawnNotBefore; n++) this.spawn();
-    active.sort((a, b) => a.age - b.age);
-    for (const worker of active.slice(0, Math.max(0, active.length - this.wanted))) worker.retire();
+    const current = this.#active.filter((w) => !w.outdated).length;
+    for (let n = current; n < this.wanted && now() >= this.#spawnNotBefore; n++) this.spawn();
+    const rank = (w: WorkerHandle) => (!w.outdated ? 2 : w.booted ? 1 : 0);
+    const active = this.#active.sort((a, b) => rank(a) - rank(b) || a.age - b.age);
+    while (active.length > this.wanted) {
+      const [worker, ...others] = active;
+      if (worker.booted && others.filter((w) => w.booted).length < this.wanted) break;
+      worker.retire();
+      active.shift();
+    }
   }
 
   /** Has every worker take up another config: by fresh threads, or by a new process where that is not possible. */
   reload(config: Config): void {
-    const workers = [...this.#all];
-    this.manage();
-    for (const worker of workers) {
-      if (worker.stoppedAt !== null) continue;
-      if (!needsProcess(worker.config, config)) worker.reload(config);
-      else {
-        this.spawn();
-        worker.stop('SIGTERM');
-      }
+    for (const worker of this.#active) {
+      if (needsProcess(worker.config, config)) worker.outdated = true;
+      else worker.reload(config);
     }
+    this.manage();
+  }
+
+  /** Has every worker open its log files again. */
+  reopenLogs(): void {
+    for (const worker of this.#all) worker.reopenLogs();
   }
 
   /** Starts one worker, when pre_fork is over. If the system has no room for it, the next try waits a little. */
@@ -146,7 +160,8 @@ export class Workers {
       status,
       age,
       env,
-      relieves: [...this.#all].some((w) => w.booted && w.stoppedAt === null),
+      relieves: this.#serving,
+      onNews: () => this.#master.wakeup(),
       onExit: (gone) => {
         this.#ended.push(gone);
         this.#master.wakeup();
@@ -182,7 +197,7 @@ export class Workers {
 
   /**
    * Takes note of the workers that ended.
-   * @throws {HaltServer} if one of them could not boot.
+   * @throws {HaltServer} if one of them could not boot, and no other one serves.
    */
   reap(): void {
     const ended = this.#ended;
@@ -190,16 +205,16 @@ export class Workers {
     for (const worker of ended) this.#all.delete(worker);
     for (const worker of ended) this.#anyBooted ||= worker.booted;
     for (const worker of ended) {
-      this.#reapOne(worker);
+      this.#reapOne(worker, ended);
       this.#master.hooks.childExit(worker);
     }
   }
 
-  #reapOne(worker: WorkerHandle): void {
+  #reapOne(worker: WorkerHandle, ended: readonly WorkerHandle[]): void {
     const { log } = this.#master;
     const { pid } = worker;
     const { code, signal, error } = worker.exit!;
-    const unasked = worker.stoppedAt === null && worker.abortedAt === null && !this.stopping;
+    const unasked = worker.active && worker.abortedAt === null && !this.stopping;
     if (error) {
       log.error(`Cannot start a worker: ${error.message}`);
     } else if (signal !== null) {
@@ -210,16 +225,32 @@ export class Workers {
     } else {
       log.info(`Worker exiting (pid: ${pid})`);
     }
-    if (this.stopping) return;
-    if (code === WORKER_BOOT_ERROR) throw new HaltServer('Worker failed to boot.', WORKER_BOOT_ERROR);
-    if (code === APP_LOAD_ERROR) throw new HaltServer('App failed to load.', APP_LOAD_ERROR);
-    // A script that breaks before it can tell why ends with node's own code; if no worker ever booted, none will.
-    if (code !== null && code !== 0 && !worker.booted && unasked && !this.#anyWorkerBooted()) {
-      throw new HaltServer('Worker failed to boot.', WORKER_BOOT_ERROR);
-    }
     if (!unasked) return;
+    if (!worker.booted) {
+      const told = code === WORKER_BOOT_ERROR || code === APP_LOAD_ERROR;
+      if (told && this.#serving) return this.#fallBack(ended);
+      if (code === APP_LOAD_ERROR) throw new HaltServer('App failed to load.', APP_LOAD_ERROR);
+      // A script that breaks before it can tell why ends with node's own code; if no worker ever booted, none will.
+      if (told || (code !== null && code !== 0 && !this.#anyWorkerBooted())) {
+        throw new HaltServer('Worker failed to boot.', WORKER_BOOT_ERROR);
+      }
+    }
     if (worker.booted && (code === 0 || now() - worker.spawnedAt > CRASH_MS)) this.#crashes = 0;
     else this.#crashed();
+  }
+
+  /** Some worker can take requests, and is not about to leave. */
+  get #serving(): boolean {
+    return this.#active.some((w) => w.booted);
+  }
+
+  /** A new worker cannot boot while old ones serve: after a reload they stay, as if there had been none. */
+  #fallBack(ended: readonly WorkerHandle[]): void {
+    const old = this.#active.filter((w) => w.outdated && w.booted);
+    if (old.length === 0) return this.#crashed();
+    for (const worker of old) worker.outdated = false;
+    for (const worker of [...this.#active, ...ended]) if (!worker.booted) worker.stop('SIGQUIT');
+    this.#master.log.error(`The reload has failed: the old workers go on (pid: ${old.map((w) => w.pid).join(', ')})`);
   }
 
   #anyWorkerBooted(): boolean {
@@ -239,11 +270,13 @@ export class Workers {
     this.#master.log.warning(`Workers crash at their start (${this.#crashes} in a row): waiting ${pause} ms`);
   }
 
-  /** Sends every worker that lives a signal. */
-  kill(signal: NodeJS.Signals): void {
-    for (const worker of this.#all) {
-      if (signal === 'SIGTERM' || signal === 'SIGQUIT') worker.stop(signal);
-      else worker.kill(signal);
-    }
+  /** Tells every worker to leave. last: no other arbiter's workers go on. */
+  stop(signal: 'SIGTERM' | 'SIGQUIT', last: boolean): void {
+    for (const worker of this.#all) worker.stop(signal, last);
+  }
+
+  /** Kills every worker that lives. */
+  kill(): void {
+    for (const worker of this.#all) worker.kill('SIGKILL');
   }
 }

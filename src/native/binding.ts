@@ -90,6 +90,8 @@ interface Addon {
   loopCpu(slot: number): number;
   setThreadName(name: string): number;
   setParentDeathSignal(signal: number): number;
+  /** Waits for a child that has ended: its pid, 0 if it lives. For children of which Node has no handle. */
+  reap(pid: number): number;
   maxFds(): number;
   gettid(): number;
 }

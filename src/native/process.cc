@@ -1,10 +1,11 @@
 // What belongs to the process rather than to one environment: the bytes of request heads that are not complete yet (they
-// wait between threads), the idle time of every thread's event loop as another thread reads it, and prctl.
+// wait between threads), the idle time of every thread's event loop as another thread reads it, prctl and waitpid.
 #include <pthread.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -230,6 +231,15 @@ napi_value SetParentDeathSignal(napi_env env, napi_callback_info info) {
   return prctl(PR_SET_PDEATHSIG, static_cast<unsigned long>(sig)) < 0 ? Errno(env) : Int(env, 0);
 }
 
+// reap(pid) -> pid if that child had ended and is gone now, 0 if it lives | -errno
+napi_value Reap(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int pid = a.i32(0);
+  if (!a.ok() || pid <= 0) return Bad(env);
+  pid_t gone = waitpid(pid, nullptr, WNOHANG);
+  return gone < 0 ? Errno(env) : Int(env, gone);
+}
+
 // maxFds() -> soft limit of open files, at most the size of the tables kept per fd
 napi_value MaxFds(napi_env env, napi_callback_info) {
   rlimit limit;
@@ -274,6 +284,7 @@ void InitProcess(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "headNote", HeadNote);
   ExportFunction(env, exports, "setThreadName", SetThreadName);
   ExportFunction(env, exports, "setParentDeathSignal", SetParentDeathSignal);
+  ExportFunction(env, exports, "reap", Reap);
   ExportFunction(env, exports, "maxFds", MaxFds);
   ExportFunction(env, exports, "gettid", GetTid);
 }

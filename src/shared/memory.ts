@@ -20,7 +20,7 @@ export const C = {
   OPEN: 3,
   /** 1 while main does not accept because OPEN reached worker_connections: the next close wakes main. */
   ACCEPT_PAUSED: 4,
-  /** 1 in a graceful stop: every response says Connection: close. Written by main. */
+  /** PATIENT, then CLOSING in a graceful stop: every response says Connection: close. Written by main. */
   DRAINING: 5,
   /** Connections in state QUEUED. Atomic add and sub. */
   QUEUED: 6,
@@ -32,6 +32,10 @@ export const C = {
   ADOPTION_TOLD: 9,
 } as const;
 const CONTROL_WORDS = 16;
+
+/** Values of C.DRAINING besides 0: clients may send one more request on connections that wait; they are closed. */
+export const PATIENT = 1;
+export const CLOSING = 2;
 
 /** Words of one thread, at threadWord(slot, word). Written by the thread unless noted. */
 export const T = {

@@ -13,7 +13,7 @@ import type { AccessLog, Logger } from '../log.js';
 import { native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
 import type { Driver } from '../shared/driver.js';
-import { C, type Shared, T } from '../shared/memory.js';
+import { C, CLOSING, type Shared, T } from '../shared/memory.js';
 import {
   type ConnTable,
   IN_HAND,
@@ -189,7 +189,7 @@ export abstract class Holder {
     table.clearSent(fd);
     if (conn.early !== null) o.again(conn);
     // This response did not say that it is the last: the client may be sending already.
-    else if (control[C.DRAINING] !== 0) conn.startLinger();
+    else if (control[C.DRAINING] === CLOSING) conn.startLinger();
     else this.release(conn, (this.clock[0] + this.keepAliveMs) | 0);
   }
 

@@ -15,6 +15,8 @@ export abstract class Worker {
   alive = true;
   /** The operator's functions for this process. */
   readonly hooks: WorkerHooks;
+  /** Nobody takes over the addresses: who has no request in hand is not waited for. */
+  protected hurried = false;
   private notifier: NodeJS.Timeout | null = null;
 
   constructor(boot: BootMessage) {
@@ -29,6 +31,8 @@ export abstract class Worker {
   abstract stopGracefully(): Promise<void>;
   /** This worker is about to end and others go on: the status address is theirs. */
   abstract retire(): void;
+  /** The arbiter has gone: every address is to be free at once. */
+  abstract orphaned(): void;
 
   /** TERM is graceful, INT and QUIT quick, ABRT the end of one that hangs; an arbiter that is gone counts as TERM. */
   initSignals(): void {
@@ -38,10 +42,13 @@ export abstract class Worker {
     process.on('SIGABRT', () => this.handleAbort());
     process.on('disconnect', () => {
       this.log.info(`Parent gone, stopping worker (pid: ${process.pid})`);
+      this.hurried = true;
+      this.orphaned();
       void this.handleExit();
     });
     process.on('message', (message: ArbiterToWorker) => {
       if (message?.type === 'retire') this.retire();
+      else if (message?.type === 'stop') this.hurried = true;
     });
     // The terminal's and the arbiter's business.
     for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGPIPE'] as const) process.on(signal, () => {});
@@ -65,6 +72,7 @@ export abstract class Worker {
   async handleExit(): Promise<void> {
     if (!this.alive) return;
     this.alive = false;
+    this.tell({ type: 'leaving' });
     try {
       await this.stopGracefully();
     } catch (error) {

@@ -23,7 +23,7 @@ import { tinypoolHost } from '../pool/tinypool.js';
 import { defaultSelector } from '../selector/epoll.js';
 import { EVENT_READ, type Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
-import { allocate, C, Shared } from '../shared/memory.js';
+import { allocate, C, CLOSING, PATIENT, Shared } from '../shared/memory.js';
 import { Routes } from '../shared/routes.js';
 import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
 import { MainAccess } from './access.js';
@@ -54,6 +54,9 @@ const EMFILE_REST_MS = 250;
 
 /** While no thread is free, new connections are left to the siblings for so long, ms; then they are taken all the same. */
 const SIBLINGS_MS = 25;
+
+/** So long before --graceful-timeout is over, ms, those who still wait for their next request are let go. */
+const LAST_MS = 1000;
 
 /** Slots for threads that start while as many as there may be still serve. */
 const SPARE_SLOTS = 2;
@@ -401,7 +404,7 @@ export class ThreadWorker extends Worker {
     this.supervisor?.glance();
     this.checkMaxRequests();
     this.recycler?.look();
-    if (this.atLimit) this.reclaim();
+    if (this.atLimit && this.alive) this.reclaim();
     for (const conn of this.queue.due(now)) {
       const { fd, generation } = conn;
       if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) {
@@ -441,19 +444,26 @@ export class ThreadWorker extends Worker {
 
   // --- the end ---
 
+  /**
+   * While others serve at its addresses a worker is patient: a client that has no request in hand may be sending one just now, so it is
+   * answered once more, with `Connection: close`, or is closed when its time is over as at any other time. Where nobody
+   * takes over (`hurried`), and in the last second, those who have sent nothing are closed at once.
+   */
   override async stopGracefully(): Promise<void> {
     const { control } = this.shared;
-    const { gracefulTimeout } = this.boot.config;
-    const end = performance.now() + gracefulTimeout * 1000;
+    const graceMs = this.boot.config.gracefulTimeout * 1000;
+    const end = performance.now() + graceMs;
+    const closeAt = end - Math.min(LAST_MS, graceMs / 2);
     this.health.drain();
     this.updateAccepting();
     native.pollStop(this.acceptPoll);
     this.selector.close();
     for (const { fd } of this.listeners) native.close(fd);
-    Atomics.store(control, C.DRAINING, 1);
+    Atomics.store(control, C.DRAINING, PATIENT);
     while (performance.now() < end) {
-      for (const [fd, conn] of this.conns) {
-        if (this.table.generation(fd) === conn.generation && this.table.owner(fd) === OWNER_IDLE) this.closeIdle(conn);
+      if (this.hurried || performance.now() >= closeAt || this.pool.running.length === 0) {
+        Atomics.store(control, C.DRAINING, CLOSING);
+        this.closeAllIdle();
       }
       this.pool.flushOverflow();
       if (Atomics.load(control, C.OPEN) === 0) break;
@@ -466,8 +476,18 @@ export class ThreadWorker extends Worker {
     await this.status.close();
   }
 
+  private closeAllIdle(): void {
+    for (const [fd, conn] of this.conns) {
+      if (this.table.generation(fd) === conn.generation && this.table.owner(fd) === OWNER_IDLE) this.closeIdle(conn);
+    }
+  }
+
   override retire(): void {
     this.health.relieve();
+    void this.status.close();
+  }
+
+  override orphaned(): void {
     void this.status.close();
   }
 

@@ -42,7 +42,7 @@ interface Note {
  * thread, and a number for the copy of the module.
  */
 function conf(hooks: string, settings: object = {}): string {
-  return `import { appendFileSync } from 'node:fs';
+  return `import { appendFileSync, existsSync } from 'node:fs';
     import { threadId } from 'node:worker_threads';
     const copy = Math.random();
     const note = (hook, facts) =>
@@ -74,7 +74,7 @@ class Site {
 
   constructor(hooks: string, settings: object = {}, files: Record<string, string> = {}) {
     this.dir = folders.make({ 'conf.mjs': conf(hooks, settings), notes: '', ...files });
-    this.server = new ArbiterProcess([CLI, '-c', 'conf.mjs'], { NOTES: join(this.dir, 'notes') }, this.dir);
+    this.server = new ArbiterProcess([CLI, '-c', 'conf.mjs'], { NOTES: join(this.dir, 'notes') }, this.dir, true);
     started.push(this);
   }
 
@@ -427,6 +427,57 @@ describe('hooks', { concurrency: 2, timeout: 240_000 }, () => {
     await until(() => site.server.spawned.length === 2, { what: 'another worker' });
     await site.serves();
     await site.ends();
+  });
+
+  it('USR2 and WINCH: pre_exec in the old arbiter, which may forbid the new one; nworkers_changed', async () => {
+    const site = new Site(`
+      pre_exec(server) {
+        note('pre_exec', see(server));
+        if (!existsSync('allowed')) fail('pre_exec');
+      },
+      on_starting() { note('on_starting'); },
+      nworkers_changed(server, now, before) { note('nworkers_changed', { now, before }); },
+      on_exit() { note('on_exit'); },`);
+    const { server } = site;
+    await site.serves();
+    server.kill('SIGUSR2');
+    await server.waitFor(/Exception in pre_exec hook\n +Error: pre_exec is broken/);
+    await site.serves();
+    assert.deepEqual(server.successors, []);
+
+    writeFileSync(join(site.dir, 'allowed'), '');
+    server.kill('SIGUSR2');
+    const starting = await site.seen('on_starting', 2);
+    const [next] = server.successors;
+    assert.equal(starting.pid, next);
+    const [, preExec] = site.of('pre_exec');
+    const { pid, server: told, wants, has, logs } = preExec;
+    assert.deepEqual([pid, told, wants, has, logs], [server.pid, server.pid, 1, [server.spawned[0]], 'function']);
+
+    await server.waitForWorkers(2);
+    server.kill('SIGWINCH');
+    const left = await site.seen('nworkers_changed', 3);
+    assert.deepEqual([left.pid, left.now, left.before], [server.pid, 0, 1]);
+    process.kill(next, 'SIGTERM');
+    assert.equal((await site.seen('on_exit')).pid, next);
+    await site.seen('nworkers_changed', 4);
+    await site.serves();
+    await site.ends();
+    assert.deepEqual(
+      site.notes.map(({ hook, pid, now, before }) => [hook, pid === next ? 'new' : 'old', now, before]),
+      [
+        ['nworkers_changed', 'old', 1, null],
+        ['on_starting', 'old', undefined, undefined],
+        ['pre_exec', 'old', undefined, undefined],
+        ['pre_exec', 'old', undefined, undefined],
+        ['nworkers_changed', 'new', 1, null],
+        ['on_starting', 'new', undefined, undefined],
+        ['nworkers_changed', 'old', 0, 1],
+        ['on_exit', 'new', undefined, undefined],
+        ['nworkers_changed', 'old', 1, 0],
+        ['on_exit', 'old', undefined, undefined],
+      ],
+    );
   });
 
   it('HUP: arbiter, workers and threads have the hooks of the file as it is then', async () => {

@@ -34,8 +34,10 @@ export class ArbiterProcess {
   readonly ended: Promise<Ended>;
   exit: Ended | null = null;
 
-  constructor(args: readonly string[], env: Record<string, string> = {}, cwd?: string) {
+  /** alone: in a session of its own, so without a terminal. Default false. */
+  constructor(args: readonly string[], env: Record<string, string> = {}, cwd?: string, alone = false) {
     this.child = spawn(process.execPath, args, {
+      detached: alone,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, PORT: '', WEB_CONCURRENCY: '', ...env },
       cwd,
@@ -49,6 +51,11 @@ export class ArbiterProcess {
 
   get pid(): number {
     return this.child.pid!;
+  }
+
+  /** Pids of the arbiters that USR2 has started, oldest first. */
+  get successors(): number[] {
+    return [...this.log.matchAll(/Starting a new arbiter with pid: (\d+)/g)].map((m) => Number(m[1]));
   }
 
   /** Pids of all workers it ever started, oldest first. */
@@ -94,7 +101,7 @@ export class ArbiterProcess {
 
   /** Kills whatever of it still lives. */
   async cleanup(): Promise<void> {
-    for (const pid of [this.pid, ...this.spawned]) {
+    for (const pid of [this.pid, ...this.successors, ...this.spawned]) {
       if (pid === this.pid && this.exit) continue;
       try {
         if (isAlive(pid)) process.kill(pid, 'SIGKILL');

@@ -32,6 +32,8 @@ export interface LoadOptions {
   faults?: boolean;
   /** Connections that ended are not made anew. */
   once?: boolean;
+  /** The server may say Connection: close at any response. Use it with depth 1: what was sent behind such a response is lost. */
+  allowClose?: boolean;
   /** Chance of a pause (ms, at random up to pauseMs) before a request. */
   pauseChance?: number;
   pauseMs?: number;
@@ -376,7 +378,7 @@ class ClientConn {
     if (headers.get('x-id') !== request.id) return `header of another request: ${headers.get('x-id')}`;
     if (headers.get('x-url') !== `/${request.mode}/${request.id}`)
       return `URL of another request: ${headers.get('x-url')}`;
-    if (close && !request.lastOne && !o.faults) return 'Connection: close for no reason';
+    if (close && !request.lastOne && !o.faults && !o.allowClose) return 'Connection: close for no reason';
     if (request.mode === 'sync' || request.mode === 'spin') {
       return body.toString('latin1') === request.id ? null : `body of another request: ${show(body)}`;
     }
