@@ -22,6 +22,8 @@ export function withRequestHooks(app: App, hooks: ThreadHooks): App {
   const { thread, preRequest, postRequest } = hooks;
   /** Requests that the app was given: those that post_request is to hear of. */
   const begun = new WeakSet<IncomingMessage>();
+  // As in gunicorn, only a hook that declares it gets it: it costs more than all the rest.
+  const wantsEnviron = postRequest !== undefined && (postRequest.length === 0 || postRequest.length > 2);
 
   const around = (req: IncomingMessage, next: () => unknown): unknown => {
     if (postRequest !== undefined) begun.add(req);
@@ -36,7 +38,8 @@ export function withRequestHooks(app: App, hooks: ThreadHooks): App {
     if (req === null || !begun.delete(req)) return;
     const failed = (err: unknown) => thread.log.error('Exception in post_request hook', err);
     try {
-      const result = postRequest?.(thread, req, environOf(req), new EndedResponse(conn, status));
+      const environ = wantsEnviron ? environOf(req) : {};
+      const result = postRequest?.(thread, req, environ, new EndedResponse(conn, status));
       if (isThenable(result)) result.then(undefined, failed);
     } catch (err) {
       failed(err);

@@ -17,6 +17,7 @@ const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 const APP = `import { appendFileSync } from 'node:fs';
 export default (req, res) => {
   if (req.url === '/throw') throw new Error('thrown by the app');
+  if (req.url === '/exit') process.exit(7);
   if (req.url === '/left') appendFileSync(process.env.NOTES, '{"hook":"handler"}\\n');
   res.setHeader('X-Handled', String(req.marked ?? 'by the app'));
   res.end('hello');
@@ -376,6 +377,21 @@ describe('hooks', { concurrency: 2, timeout: 240_000 }, () => {
     assert.equal(new Set(site.notes.map(({ copy }) => copy)).size, 1);
     const [pid] = site.server.spawned;
     assert.ok(site.notes.every((note) => note.pid === pid));
+
+    // worker_exit comes also where nobody has planned the end.
+    const exits = new Site(
+      `
+      worker_exit() { note('worker_exit'); },
+      child_exit(server, worker) { note('child_exit', { code: worker.exitCode }); },`,
+      { worker_class: 'sync' },
+    );
+    const port = await exits.serves();
+    const [worker] = exits.server.workers;
+    assert.notEqual((await ask(port, '/exit')).error, undefined);
+    assert.equal((await exits.seen('worker_exit')).pid, worker);
+    assert.equal((await exits.seen('child_exit')).code, 7);
+    await exits.serves();
+    await exits.ends();
   });
 
   it('INT and QUIT: worker_int, then worker_exit, in the worker', async () => {
@@ -427,6 +443,18 @@ describe('hooks', { concurrency: 2, timeout: 240_000 }, () => {
     await until(() => site.server.spawned.length === 2, { what: 'another worker' });
     await site.serves();
     await site.ends();
+
+    // The arbiter sends it to a worker that does not boot.
+    const hangs = { 'app.mjs': 'await new Promise(() => {});' };
+    const slow = new Site(
+      `worker_abort(worker) { note('worker_abort', seeWorker(worker)); },`,
+      { worker_class: 'sync', timeout: 2 },
+      hangs,
+    );
+    const { pid, booted, alive } = await slow.seen('worker_abort');
+    assert.deepEqual([slow.server.spawned.includes(pid), booted, alive], [true, false, false]);
+    assert.match(slow.server.log, new RegExp(`WORKER TIMEOUT \\(pid:${pid}\\)`));
+    await slow.ends();
   });
 
   it('USR2 and WINCH: pre_exec in the old arbiter, which may forbid the new one; nworkers_changed', async () => {
