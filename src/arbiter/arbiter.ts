@@ -15,14 +15,15 @@ import { type Origin, origin } from '../origin.js';
 import { version } from '../version.js';
 import { preload } from './app-check.js';
 import { Belongings, type Change } from './belongings.js';
-import { adoptSocket, type Inherited, takeInheritance } from './inherited.js';
-import { Reexec } from './reexec.js';
-import { rebind } from './reload.js';
+import { takeInheritance } from './inherited.js';
+import { Listening } from './listening.js';
+import { Succession } from './reexec.js';
 import { mayBeResize, SignalQueue, shortName } from './signals.js';
-import { closeSockets, createSockets, type Listener } from './sock.js';
+import type { Listener } from './sock.js';
 import { Strays } from './strays.js';
+import { ROUND_MS, Waiting } from './waiting.js';
 import { now } from './worker-handle.js';
-import { HaltServer, type Master, ROUND_MS, Workers } from './workers.js';
+import { HaltServer, type Master, Workers } from './workers.js';
 
 /** Time workers have after QUIT: they leave at once unless they are stuck. */
 const QUICK_MS = 2000;
@@ -50,26 +51,22 @@ export class Arbiter implements Master {
   readonly #workers: Workers;
   readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
+  readonly #waiting = new Waiting(this.#signals);
   readonly #strays = new Strays();
-  readonly #reexec: Reexec;
-  /** What the arbiter has left to this one that started it; null: none did, or it has gone. */
-  #parent: Inherited | null = takeInheritance();
-  #listeners: Listener[] = [];
-  /** Listeners of --status-bind: open until the last worker has gone. */
-  #status: Listener[] = [];
-  #wake: (() => void) | null = null;
-  #woken = false;
+  readonly #succession: Succession;
+  readonly #listening = new Listening();
   readonly #lastResort = (): void => {
     this.#workers.kill();
-    closeSockets([...this.#listeners, ...this.#status], this.#alone);
+    this.#listening.closeAll(this.#succession.alone);
     this.#own.unlink();
   };
 
   /** @throws {TunicornError} ERR_TUNICORN_LOG if the error log cannot be opened. */
   constructor(config: Config, options: ArbiterOptions = {}) {
     this.#config = config;
-    this.#own = new Belongings(config, options.log, this.#parent !== null);
-    this.#reexec = new Reexec(options.origin ?? origin);
+    const inherited = takeInheritance();
+    this.#own = new Belongings(config, options.log, inherited !== null);
+    this.#succession = new Succession(options.origin ?? origin, inherited);
     this.#reread = options.reread;
     const script = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
     this.hooks = new ArbiterHooks(this);
@@ -82,11 +79,11 @@ export class Arbiter implements Master {
   }
 
   get listeners(): readonly Listener[] {
-    return this.#listeners;
+    return this.#listening.http;
   }
 
   get status(): readonly Listener[] {
-    return this.#status;
+    return this.#listening.status;
   }
 
   /** The error log: another one after a reload that changes its file or level. */
@@ -104,18 +101,9 @@ export class Arbiter implements Master {
     return this.#workers.stopping;
   }
 
-  /** No other arbiter serves at the same sockets. */
-  get #alone(): boolean {
-    return !this.#reexec.running && this.#parent?.pid !== process.ppid;
-  }
-
-  get #name(): string {
-    return this.#parent === null ? 'Master' : 'Master.2';
-  }
-
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
   get addresses(): string[] {
-    return this.#listeners.map((l) => l.name);
+    return this.#listening.names;
   }
 
   /**
@@ -132,8 +120,8 @@ export class Arbiter implements Master {
       this.#workers.manage();
       for (;;) {
         await this.hooks.settled();
-        this.#promoteIfOrphan();
-        if (this.#signals.empty) await this.#sleep(this.#parent === null ? ROUND_MS : PARENT_MS);
+        if (this.#succession.promoted()) this.#promote();
+        if (this.#signals.empty) await this.#waiting.sleep(this.#succession.inherited === null ? ROUND_MS : PARENT_MS);
         this.#workers.reap();
         for (const pid of this.#strays.reap()) this.log.debug(`Reaped a child that is no worker (pid: ${pid})`);
         const signal = this.#signals.shift();
@@ -162,75 +150,39 @@ export class Arbiter implements Master {
   async start(): Promise<boolean> {
     this.log.info(`Starting tunicorn ${version}`);
     const config = this.#config;
-    const { bind, statusBind } = config;
     this.#own.start();
     this.hooks.nworkersChanged(this.numWorkers, null);
     if (!(await this.#preload(config))) return false;
     if (!(await this.hooks.onStarting())) return false;
-    const addresses = { ...config, bind: [...bind, ...statusBind] };
-    const pause = (ms: number) => this.#pause(ms);
-    const listeners =
-      this.#parent === null
-        ? await createSockets({ ...addresses, log: this.log, pause })
-        : await this.#adopt(this.#parent, addresses);
-    if (!listeners) return false;
-    this.#listeners = listeners.slice(0, bind.length);
-    this.#status = listeners.slice(bind.length);
+    if (!(await this.#listening.open(config, this.#succession.inherited, this.#patience))) return false;
     this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
-    if (this.#status.length > 0) this.log.info(`Status at: ${this.#status.map((l) => l.name).join(',')}`);
+    if (this.status.length > 0) this.log.info(`Status at: ${this.status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
     return await this.hooks.whenReady();
-  }
-
-  /** The sockets of the arbiter that started this one, and new ones where the settings want others. */
-  #adopt({ sockets }: Inherited, addresses: Config): Promise<Listener[] | null> {
-    const before = sockets.map(({ bind }, i) => bind || addresses.bind[i]);
-    const options = { log: this.log, pause: (ms: number) => this.#pause(ms), unlink: false };
-    const present = sockets.map(({ fd }) => adoptSocket(fd));
-    return rebind(present, { ...addresses, bind: before }, addresses, options);
-  }
-
-  /** The arbiter that started this one has gone: this one takes its place. */
-  #promoteIfOrphan(): void {
-    if (this.#parent === null || this.#parent.pid === process.ppid) return;
-    this.#parent = null;
-    this.log.info('Master has been promoted.');
-    this.#own.promote();
   }
 
   /** preload_app. @returns false if a signal ended it meanwhile. @throws {TunicornError} ERR_TUNICORN_PRELOAD */
   async #preload(config: Config): Promise<boolean> {
     if (!config.preloadApp) return true;
     const giveUp = new AbortController();
-    const loaded = await this.unlessEnding(preload(config, this.log, giveUp.signal));
+    const loaded = await this.#waiting.unlessEnding(preload(config, this.log, giveUp.signal));
     if (loaded === undefined) giveUp.abort();
     return loaded === true;
   }
 
   /** Waits for a promise, but not beyond a signal that ends the arbiter: undefined then. @throws what it rejects with. */
-  async unlessEnding<T>(promise: Promise<T>): Promise<T | undefined> {
-    let settled = false;
-    const watched = promise.finally(() => {
-      settled = true;
-      this.wakeup();
-    });
-    // Nobody waits for it any more if a signal comes first.
-    watched.catch(() => {});
-    while (!settled && !this.#signals.ending) await this.#sleep(ROUND_MS);
-    return settled ? await watched : undefined;
-  }
-
-  /** False if a signal that ends it came meanwhile. */
-  async #pause(ms: number): Promise<boolean> {
-    const until = now() + ms;
-    while (now() < until && !this.#signals.ending) await this.#sleep(until - now());
-    return !this.#signals.ending;
+  unlessEnding<T>(promise: Promise<T>): Promise<T | undefined> {
+    return this.#waiting.unlessEnding(promise);
   }
 
   /** Wakes the loop. Callable from any event handler. */
   wakeup(): void {
-    this.#woken = true;
-    this.#wake?.();
+    this.#waiting.wakeup();
+  }
+
+  /** How to try again where an address is in use. */
+  get #patience() {
+    return { log: this.log, pause: (ms: number) => this.#waiting.pause(ms) };
   }
 
   /** Carries out a signal. @returns true if the arbiter is to end. */
@@ -271,26 +223,24 @@ export class Arbiter implements Master {
 
   /** USR2: another arbiter is started beside this one. */
   async #upgrade(): Promise<void> {
-    if (this.#reexec.running) {
-      this.log.warning('USR2 signal ignored. Child exists.');
-      return;
-    }
-    if (this.#parent !== null) {
-      this.log.warning('USR2 signal ignored. Parent exists.');
-      return;
-    }
-    if (!(await this.hooks.preExec())) return;
-    const { bind, statusBind } = this.#config;
-    const binds = [...bind, ...statusBind];
-    this.#reexec.start({
+    await this.#succession.upgrade({
+      allowed: () => this.hooks.preExec(),
       log: this.log,
-      sockets: [...this.#listeners, ...this.#status].map(({ fd }, i) => ({ fd, bind: binds[i] })),
-      onEnd: () => {
+      sockets: this.#listening.bequest(this.#config),
+      onEnd: (how) => {
+        if (this.#workers.stopping) return;
+        this.log.error(`The new arbiter has ended (${how}): this one goes on`);
         // Its workers were to take the place of those that WINCH has sent away.
         if (this.#workers.wanted === 0) this.#workers.wanted = this.#config.workers;
         this.wakeup();
       },
     });
+  }
+
+  /** The arbiter that started this one has gone: this one takes its place. */
+  #promote(): void {
+    this.log.info('Master has been promoted.');
+    this.#own.promote();
   }
 
   /** WINCH: the workers leave, the arbiter and its sockets stay. HUP brings workers back. */
@@ -308,7 +258,7 @@ export class Arbiter implements Master {
   async #hangUp(): Promise<void> {
     let config: Config | undefined = this.#config;
     try {
-      if (this.#reread) config = await this.unlessEnding(this.#reread());
+      if (this.#reread) config = await this.#waiting.unlessEnding(this.#reread());
     } catch (err) {
       const known = err instanceof TunicornError;
       this.log.error(
@@ -328,7 +278,7 @@ export class Arbiter implements Master {
    * @throws {TunicornError} ERR_TUNICORN_HOOK: on_reload or another hook failed, which ends the arbiter.
    */
   async reload(config: Config = this.#config): Promise<void> {
-    this.log.info(`Hang up: ${this.#name}`);
+    this.log.info(`Hang up: ${this.#succession.name}`);
     const old = this.#config;
     let change: Change | undefined;
     try {
@@ -355,14 +305,10 @@ export class Arbiter implements Master {
    * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
    */
   async #rebind(config: Config): Promise<boolean> {
-    const all = (c: Config) => ({ ...c, bind: [...c.bind, ...c.statusBind] });
-    const present = [...this.#listeners, ...this.#status];
-    const options = { log: this.log, pause: (ms: number) => this.#pause(ms), unlink: this.#alone };
-    const listeners = await rebind(present, all(this.#config), all(config), options);
-    if (!listeners) return false;
-    this.#listeners = listeners.slice(0, config.bind.length);
-    this.#status = listeners.slice(config.bind.length);
-    if (listeners.some((listener) => !present.includes(listener))) {
+    const before = this.#listening.all;
+    const options = { ...this.#patience, unlink: this.#succession.alone };
+    if (!(await this.#listening.change(this.#config, config, options))) return false;
+    if (this.#listening.all.some((listener) => !before.includes(listener))) {
       this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
     }
     return true;
@@ -374,12 +320,12 @@ export class Arbiter implements Master {
    */
   async stop(graceful: boolean): Promise<void> {
     this.#workers.stopping = true;
-    closeSockets(this.#listeners, this.#alone);
+    this.#listening.closeHttp(this.#succession.alone);
     const patience = this.#config.gracefulTimeout * 1000;
     let limit = now() + (graceful ? patience : Math.min(patience, QUICK_MS));
-    this.#workers.stop(graceful ? 'SIGTERM' : 'SIGQUIT', this.#alone);
+    this.#workers.stop(graceful ? 'SIGTERM' : 'SIGQUIT', this.#succession.alone);
     while (this.#workers.size > 0 && now() < limit) {
-      await this.#sleep(limit - now());
+      await this.#waiting.sleep(limit - now());
       this.#workers.reap();
       for (let s = this.#signals.shift(); s !== undefined; s = this.#signals.shift()) {
         this.log.info(`Handling signal: ${shortName(s)}`);
@@ -393,7 +339,7 @@ export class Arbiter implements Master {
     this.#workers.kill();
     limit = now() + KILL_MS;
     while (this.#workers.size > 0 && now() < limit) {
-      await this.#sleep(limit - now());
+      await this.#waiting.sleep(limit - now());
       this.#workers.reap();
     }
   }
@@ -401,25 +347,10 @@ export class Arbiter implements Master {
   /** Ends everything that is left and says so. @returns exitCode, or 1 in place of 0 if on_exit failed. */
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
-    closeSockets(this.#status, this.#alone);
+    this.#listening.closeAll(this.#succession.alone);
     this.#own.unlink();
-    this.log.info(`Shutting down: ${this.#name}`);
+    this.log.info(`Shutting down: ${this.#succession.name}`);
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
     return (await this.hooks.onExit()) ? exitCode : exitCode || 1;
-  }
-
-  /** Until wakeup(), `ms` at most; at once if it was woken since the last sleep. */
-  async #sleep(ms: number): Promise<void> {
-    if (!this.#woken) {
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, Math.max(1, ms));
-        this.#wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-      this.#wake = null;
-    }
-    this.#woken = false;
   }
 }

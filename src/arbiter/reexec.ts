@@ -11,7 +11,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Logger } from '../log.js';
 import type { Origin } from '../origin.js';
-import { bequeath } from './inherited.js';
+import { bequeath, type Inherited } from './inherited.js';
 
 /** The child's first descriptor behind its standard streams. */
 const FIRST_FD = 3;
@@ -22,25 +22,53 @@ export interface Bequest {
   log: Logger;
   /** The listening sockets, and their addresses as they stand in the settings. */
   sockets: { fd: number; bind: string }[];
-  /** Called when the new arbiter's process is gone. */
-  onEnd: () => void;
+  /** Asked before another arbiter is started: pre_exec. Must not reject. */
+  allowed: () => Promise<boolean>;
+  /** Called when the new arbiter's process is gone, with how it ended. */
+  onEnd: (how: string) => void;
 }
 
-export class Reexec {
+/** Who was before this arbiter, and who comes after it. */
+export class Succession {
   readonly #origin: Origin;
+  #parent: Inherited | null;
   #child: ChildProcess | null = null;
 
-  constructor(origin: Origin) {
+  /** @param parent what the arbiter that started this one has left to it; null: none did. */
+  constructor(origin: Origin, parent: Inherited | null) {
     this.#origin = origin;
+    this.#parent = parent;
   }
 
-  /** A new arbiter lives. */
-  get running(): boolean {
-    return this.#child !== null;
+  /** What this arbiter has from the one that started it, as long as that one lives. */
+  get inherited(): Inherited | null {
+    return this.#parent;
   }
 
-  /** Starts the new arbiter. Never throws: if it cannot be started, that is logged. */
-  start({ log, sockets, onEnd }: Bequest): void {
+  /** No other arbiter serves at the same sockets. */
+  get alone(): boolean {
+    return this.#child === null && this.#parent?.pid !== process.ppid;
+  }
+
+  /** As in logs. */
+  get name(): string {
+    return this.#parent === null ? 'Master' : 'Master.2';
+  }
+
+  /** To be asked now and then. @returns true once: when the arbiter that started this one has gone. */
+  promoted(): boolean {
+    if (this.#parent === null || this.#parent.pid === process.ppid) return false;
+    this.#parent = null;
+    return true;
+  }
+
+  /** Starts another arbiter, unless there are two already. Never throws: what goes wrong is logged. */
+  async upgrade({ log, sockets, allowed, onEnd }: Bequest): Promise<void> {
+    if (this.#child !== null || this.#parent !== null) {
+      log.warning(`USR2 signal ignored. ${this.#child !== null ? 'Child' : 'Parent'} exists.`);
+      return;
+    }
+    if (!(await allowed())) return;
     const { args, cwd, env } = this.#origin;
     const surroundings = { ...env };
     for (const name of NOT_OURS) delete surroundings[name];
@@ -54,12 +82,11 @@ export class Reexec {
       const over = (how: string) => {
         if (this.#child !== child) return;
         this.#child = null;
-        log.error(`The new arbiter ${how}: this one goes on`);
-        onEnd();
+        onEnd(how);
       };
       this.#child = child;
-      child.once('error', (err) => over(`cannot be started: ${err.message}`));
-      child.once('exit', (code, signal) => over(`(pid: ${child.pid}) has ended, ${signal ?? `status ${code}`}`));
+      child.once('error', (err) => over(err.message));
+      child.once('exit', (code, signal) => over(`pid: ${child.pid}, ${signal ?? `status ${code}`}`));
       if (child.pid !== undefined) log.info(`Starting a new arbiter with pid: ${child.pid}`);
     } catch (err) {
       this.#child = null;

@@ -10,10 +10,9 @@ import type { ArbiterHooks } from '../hooks/arbiter.js';
 import type { Logger } from '../log.js';
 import { needsProcess } from './reload.js';
 import type { Listener } from './sock.js';
+import { ROUND_MS } from './waiting.js';
 import { now, WorkerHandle } from './worker-handle.js';
 
-/** The arbiter's loop looks after the workers at least this often. */
-export const ROUND_MS = 1000;
 /** Least time that a gthread worker has to give a sign of life, seconds. */
 const GTHREAD_TIMEOUT = 30;
 /** A worker that ends sooner than this after its start, unasked, has crashed at the start. */
@@ -246,10 +245,10 @@ export class Workers {
 
   /** A new worker cannot boot while old ones serve: after a reload they stay, as if there had been none. */
   #fallBack(ended: readonly WorkerHandle[]): void {
-    const old = this.#active.filter((w) => w.outdated && w.booted);
+    const old = this.#active.filter((w) => w.outdated);
     if (old.length === 0) return this.#crashed();
+    for (const worker of [...this.#active, ...ended]) if (!worker.booted && !worker.outdated) worker.stop('SIGQUIT');
     for (const worker of old) worker.outdated = false;
-    for (const worker of [...this.#active, ...ended]) if (!worker.booted) worker.stop('SIGQUIT');
     this.#master.log.error(`The reload has failed: the old workers go on (pid: ${old.map((w) => w.pid).join(', ')})`);
   }
 

@@ -230,6 +230,9 @@ export class ThreadWorker extends Worker {
   private accept(listener: Listener): void {
     const { config } = this.boot;
     for (let i = 0; i < ACCEPT_BATCH; i++) {
+      // In class sync this is the only look between two requests.
+      if (this.maxRequests > 0) this.checkMaxRequests();
+      if (!this.alive) return;
       if (Atomics.load(this.shared.control, C.OPEN) >= config.workerConnections) {
         Atomics.store(this.shared.control, C.ACCEPT_PAUSED, 1);
         // One may have been closed before the flag was up.

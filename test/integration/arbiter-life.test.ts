@@ -44,11 +44,12 @@ async function ends(one: ArbiterProcess): Promise<void> {
 
 describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
   for (const kind of ['gthread', 'sync']) {
-    it(`an app with a syntax error ends it with status 4 within 5 s, class ${kind}`, async () => {
+    it(`an app with a syntax error ends it with status 4 soon, class ${kind}`, async () => {
       const begun = performance.now();
       const one = tunicorn(folders.make({ 'app.mjs': BROKEN }), '-w', '2', '-k', kind);
       assert.equal((await one.ended).code, 4);
-      assert.ok(performance.now() - begun < 5000, `after ${performance.now() - begun} ms`);
+      // Less than a second on a quiet machine.
+      assert.ok(performance.now() - begun < 20_000, `after ${performance.now() - begun} ms`);
       assert.match(one.log, /SyntaxError/);
       assert.match(one.log, /Reason: App failed to load\.$/m);
       assert.deepEqual(one.workers, []);
@@ -59,6 +60,8 @@ describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
     const dir = folders.make();
     const { one, port } = await serving(dir, '-k', 'sync', '-w', '2');
     const old = await one.waitForWorkers(2);
+    const seen = new Set<number>();
+    await until(async () => seen.add((await askJson(port)).pid).size === 2, { what: 'both to serve' });
     writeFileSync(join(dir, 'app.mjs'), BROKEN);
     for (let n = 1; n <= 2; n++) {
       one.kill('SIGHUP');
@@ -96,15 +99,15 @@ describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('a reload that replaces workers has the old ones serve until the new ones do', async () => {
-    const slow = 'await new Promise((resolve) => setTimeout(resolve, 700));';
-    const dir = folders.make({ 'app.mjs': `${slow}${app('1')}` });
+    const dir = folders.make();
     const { one, port, pid } = await serving(dir, '-k', 'sync');
+    writeFileSync(join(dir, 'app.mjs'), `await new Promise((resolve) => setTimeout(resolve, 3000));${app('2')}`);
     one.kill('SIGHUP');
     await until(() => one.spawned.length === 2, { what: 'another worker' });
     // No answer waits for the new one.
     for (;;) {
       const { body, ms, error } = await ask(port, '/');
-      assert.ok(ms < 600, `${ms} ms, ${error}`);
+      assert.ok(ms < 2000, `${ms} ms, ${error}`);
       if (JSON.parse(body).pid !== pid) break;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
@@ -112,12 +115,12 @@ describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('timeout: a sync worker that hangs is sent ABRT, then KILL, and replaced', async () => {
-    const { one, port, pid } = await serving(folders.make(), '-k', 'sync', '-t', '1');
+    const { one, port, pid } = await serving(folders.make(), '-k', 'sync', '-t', '3');
     const lost = ask(port, '/spin');
     await one.waitFor(`[CRITICAL] WORKER TIMEOUT (pid:${pid})`);
     await one.waitFor(`Worker (pid:${pid}) was sent SIGKILL!`);
     assert.notEqual((await lost).error, undefined);
-    assert.notEqual((await askJson(port)).pid, pid);
+    await until(async () => (await askJson(port)).pid !== pid, { what: 'an answer by another one' });
     await ends(one);
   });
 
@@ -152,7 +155,7 @@ describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
         // The last one is not over yet.
         const counts = [...served.values()].slice(0, -1);
         assert.ok(
-          counts.every((n) => n >= 3 && n <= 8),
+          counts.every((n) => n >= 3 && n <= 7),
           counts.join(),
         );
         return counts.length >= 2 && new Set(counts).size > 1;

@@ -161,7 +161,7 @@ describe('signals of the arbiter', { concurrency: 2, timeout: 120_000 }, () => {
     const { one, port, pid } = await serving(dir, '-p', 'pid', '-b', 'unix:s.sock');
     writeFileSync(join(dir, 'app.mjs'), BROKEN);
     one.kill('SIGUSR2');
-    await one.waitFor(/\[ERROR\] The new arbiter \(pid: \d+\) has ended, status 4: this one goes on/);
+    await one.waitFor(/\[ERROR\] The new arbiter has ended \(pid: \d+, status 4\): this one goes on/);
     assert.equal((await askJson(port)).pid, pid);
     assert.ok(existsSync(join(dir, 's.sock')));
     assert.equal(pidIn(dir, 'pid'), one.pid);
@@ -175,7 +175,7 @@ describe('signals of the arbiter', { concurrency: 2, timeout: 120_000 }, () => {
     one.kill('SIGHUP');
     await answeredBy(port, one.pid);
     process.kill(next, 'SIGTERM');
-    await gone(next);
+    await one.waitFor(`The new arbiter has ended (pid: ${next}, status 0): this one goes on`);
     await until(async () => parentOf((await askJson(port)).pid) === one.pid);
     assert.ok(existsSync(join(dir, 's.sock')));
     await ends(one);
@@ -354,7 +354,7 @@ describe('signals of a worker', { concurrency: 2, timeout: 120_000 }, () => {
     const { one, port, pid } = await serving(dir);
     const slow = await slowly(dir, one, port);
     process.kill(pid, 'SIGTERM');
-    assert.notEqual((await askJson(port)).pid, pid);
+    await until(async () => (await askJson(port)).pid !== pid, { what: 'an answer by another one' });
     assert.ok(isAlive(pid), 'the other one serves before it has gone');
     const { status, body } = await slow.answer();
     assert.equal(status, 200);
