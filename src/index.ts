@@ -10,7 +10,6 @@ import './origin.js';
 import { serve } from './serve.js';
 
 export type { ConfigInput, SettingsInput } from './config/config.js';
-export type { Hook } from './config/hooks.js';
 export type { Config, LogLevel, WorkerClass } from './config/settings.js';
 export { TunicornError } from './errors.js';
 export type {

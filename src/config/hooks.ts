@@ -39,7 +39,7 @@ export const HOOKS = [
 
 export type HookKey = (typeof HOOKS)[number]['key'];
 export type HookName = (typeof HOOKS)[number]['name'];
-// biome-ignore lint/suspicious/noExplicitAny: what a hook is given is for the code that calls it to say.
+// biome-ignore lint/suspicious/noExplicitAny: hooks/types.ts says what each is given.
 export type Hook = (...args: any[]) => unknown;
 /** The hooks that a file has, by key. */
 export type Hooks = { readonly [K in HookKey]?: Hook };

@@ -159,19 +159,21 @@ export class WorkerHooks {
       return failed(err);
     }
     if (!isThenable(result)) return then(true);
-    const timer = setTimeout(() => {
-      log.warning(`${hookName(key)} has not ended within ${boot.config.gracefulTimeout} s`);
-      over = true;
-      then(true);
-    }, boot.config.gracefulTimeout * 1000);
     let over = false;
-    const inTime = (next: () => void) => {
+    const once = (next: () => void) => {
+      if (over) return;
+      over = true;
       clearTimeout(timer);
-      if (!over) next();
+      next();
     };
+    const late = () => {
+      log.warning(`${hookName(key)} has not ended within ${boot.config.gracefulTimeout} s`);
+      then(true);
+    };
+    const timer = setTimeout(() => once(late), boot.config.gracefulTimeout * 1000);
     result.then(
-      () => inTime(() => then(true)),
-      (err) => inTime(() => failed(err)),
+      () => once(() => then(true)),
+      (err) => once(() => failed(err)),
     );
   }
 }

@@ -525,6 +525,10 @@ describe('hooks', { concurrency: 2, timeout: 240_000 }, () => {
     site.server.kill('SIGHUP');
     await site.server.waitFor('Hang up: nothing is changed');
     assert.equal(await handled(), '1');
+    writeFileSync(path, conf(`${versioned(1)} post_thread_init() { fail('post_thread_init'); },`));
+    site.server.kill('SIGHUP');
+    await site.server.waitFor('cannot be replaced (reload), it goes on: The hook post_thread_init failed');
+    assert.equal(await handled(), '1');
     writeFileSync(path, conf(versioned(2)));
     site.server.kill('SIGHUP');
     await until(async () => (await handled()) === '2', { what: 'the new pre_request' });
@@ -538,6 +542,7 @@ describe('hooks', { concurrency: 2, timeout: 240_000 }, () => {
     assert.deepEqual(
       site.notes.map(({ hook, n }) => [hook, n]),
       [
+        ['on_reload', 1],
         ['on_reload', 2],
         ['thread_exit', 1],
         ['worker_abort', undefined],
