@@ -5,14 +5,24 @@
  *     process.exitCode = await run({ app: 'app.js', workers: 2, bind: ['127.0.0.1:8000'] });
  */
 import { type ConfigInput, createConfig, type SettingsInput, usageError } from './config/config.js';
-import type { Hook, HookKey, HookName } from './config/hooks.js';
+import type { HookSettings } from './hooks/types.js';
 import './origin.js';
 import { serve } from './serve.js';
 
 export type { ConfigInput, SettingsInput } from './config/config.js';
-export type { Hook } from './config/hooks.js';
 export type { Config, LogLevel, WorkerClass } from './config/settings.js';
 export { TunicornError } from './errors.js';
+export type {
+  HookChild,
+  HookEnviron,
+  HookFunctions,
+  HookResponse,
+  HookServer,
+  HookServerView,
+  HookSettings,
+  HookThread,
+  HookWorker,
+} from './hooks/types.js';
 export { requestSignal, setRequestTimeout } from './request.js';
 export { version } from './version.js';
 
@@ -44,7 +54,7 @@ export async function run(settings: ConfigInput): Promise<number> {
 }
 
 /** What a configuration file may hold: any settings, in gunicorn's spelling or camelCase, and hooks. */
-export type FileConfig = SettingsInput & { [K in HookKey | HookName]?: Hook };
+export type FileConfig = SettingsInput & HookSettings;
 
 /** The default export of a configuration file. */
 export type ConfigExport =

@@ -2,8 +2,8 @@
 import { Arbiter } from './arbiter/arbiter.js';
 import type { Loaded } from './config/load.js';
 
-/** Settings as they were first read; only the config without a configuration file. */
-export type Settings = Pick<Loaded, 'config'> & Partial<Pick<Loaded, 'hooks'>>;
+/** Settings as they were read; the hooks of a configuration file come with its config. */
+export type Settings = Pick<Loaded, 'config'>;
 
 /**
  * Changes to the folder `chdir` and serves until told to stop.
@@ -14,7 +14,5 @@ export type Settings = Pick<Loaded, 'config'> & Partial<Pick<Loaded, 'hooks'>>;
 export async function serve(first: Settings, reread?: () => Promise<Settings>): Promise<number> {
   process.chdir(first.config.chdir);
   const arbiter = new Arbiter(first.config, { reread: reread && (async () => (await reread()).config) });
-  const hooks = Object.keys(first.hooks ?? {});
-  if (hooks.length > 0) arbiter.log.warning(`Hooks are not called yet: ${hooks.join(', ')}`);
   return await arbiter.run();
 }

@@ -1,6 +1,7 @@
 /** What an app spec resolves to, and what a fetch handler is given. */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
+import type { Connection } from '../http/connection.js';
 import type { RequestControl } from '../request.js';
 
 /** Requests that ask for something else than a response: http.Server's events for them. */
@@ -38,7 +39,10 @@ export interface FetchApp {
   source: string;
 }
 
-export type App = NodeApp | FetchApp;
+export type App = (NodeApp | FetchApp) & {
+  /** Called when a request is over that the app was given, `status`: what the client got, 0 = nothing. Must not throw. */
+  ended?(conn: Connection, status: number): void;
+};
 
 /**
  * One request on the fetch path, as the HTTP engine hands it over. Everything that costs something is lazy.

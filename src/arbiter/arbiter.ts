@@ -9,6 +9,7 @@
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
+import { ArbiterHooks } from '../hooks/arbiter.js';
 import type { Logger } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
 import { type Origin, origin } from '../origin.js';
@@ -47,6 +48,8 @@ export interface ArbiterOptions {
 export class Arbiter implements Master {
   #config: Config;
   readonly #own: Belongings;
+  /** The operator's functions for this process. */
+  readonly hooks: ArbiterHooks;
   readonly #workers: Workers;
   readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
@@ -70,6 +73,7 @@ export class Arbiter implements Master {
     this.#service = new ServiceNotifier(() => this.log, inherited !== null);
     this.#reread = options.reread;
     const script = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
+    this.hooks = new ArbiterHooks(this);
     this.#workers = new Workers(this, script);
   }
 
@@ -95,6 +99,16 @@ export class Arbiter implements Master {
     return this.#own.log;
   }
 
+  /** Workers that there shall be. */
+  get numWorkers(): number {
+    return this.#workers.wanted;
+  }
+
+  /** It is about to end. */
+  get stopping(): boolean {
+    return this.#workers.stopping;
+  }
+
   /** Names of the sockets it listens at, known after start: `http://127.0.0.1:8000`. */
   get addresses(): string[] {
     return this.#listening.names;
@@ -113,6 +127,7 @@ export class Arbiter implements Master {
       if (!(await this.start())) return await this.halt();
       this.#workers.manage();
       for (;;) {
+        await this.hooks.settled();
         if (this.#succession.promoted()) this.#promote();
         if (this.#signals.empty) await this.#waiting.sleep(this.#succession.inherited === null ? ROUND_MS : PARENT_MS);
         this.#workers.reap();
@@ -147,12 +162,14 @@ export class Arbiter implements Master {
     const config = this.#config;
     this.#service.begin();
     this.#own.start();
+    this.hooks.nworkersChanged(this.numWorkers, null);
     if (!(await this.#preload(config))) return false;
+    if (!(await this.hooks.onStarting())) return false;
     if (!(await this.#listening.open(config, this.#succession.inherited, this.#patience))) return false;
     this.log.info(`Listening at: ${this.addresses.join(',')} (${process.pid})`);
     if (this.status.length > 0) this.log.info(`Status at: ${this.status.map((l) => l.name).join(',')}`);
     this.log.info(`Using worker: ${this.#config.workerClass}`);
-    return true;
+    return await this.hooks.whenReady();
   }
 
   /** preload_app. @returns false if a signal ended it meanwhile. @throws {TunicornError} ERR_TUNICORN_PRELOAD */
@@ -162,6 +179,11 @@ export class Arbiter implements Master {
     const loaded = await this.#waiting.unlessEnding(preload(config, this.log, giveUp.signal));
     if (loaded === undefined) giveUp.abort();
     return loaded === true;
+  }
+
+  /** Waits for a promise, but not beyond a signal that ends the arbiter: undefined then. @throws what it rejects with. */
+  unlessEnding<T>(promise: Promise<T>): Promise<T | undefined> {
+    return this.#waiting.unlessEnding(promise);
   }
 
   /** Wakes the loop. Callable from any event handler. */
@@ -202,7 +224,7 @@ export class Arbiter implements Master {
         this.#workers.reopenLogs();
         return false;
       case 'SIGUSR2':
-        this.#upgrade();
+        await this.#upgrade();
         return false;
       case 'SIGWINCH':
         this.#leaveAlone();
@@ -213,8 +235,9 @@ export class Arbiter implements Master {
   }
 
   /** USR2: another arbiter is started beside this one. */
-  #upgrade(): void {
-    this.#succession.upgrade({
+  async #upgrade(): Promise<void> {
+    await this.#succession.upgrade({
+      allowed: () => this.hooks.preExec(),
       log: this.log,
       sockets: this.#listening.bequest(this.#config),
       env: this.#listening.variables,
@@ -266,7 +289,8 @@ export class Arbiter implements Master {
    * Has every worker take up the app's present code, and the config if another one is given: by fresh threads while its
    * connections stay, or, where that is not possible (reload.ts), by a new process; the old one then finishes what it has.
    * A config whose addresses cannot be listened at, or whose error log or pid file cannot be opened, is refused, and so is
-   * an app that does not load (preload_app): that is logged, and all stays as it is. Never rejects.
+   * an app that does not load (preload_app): that is logged, and all stays as it is.
+   * @throws {TunicornError} ERR_TUNICORN_HOOK: on_reload or another hook failed, which ends the arbiter.
    */
   async reload(config: Config = this.#config): Promise<void> {
     this.log.info(`Hang up: ${this.#succession.name}`);
@@ -287,6 +311,7 @@ export class Arbiter implements Master {
     this.#config = config;
     // TTIN and TTOU hold as long as the setting itself does not change; what WINCH has sent away comes back.
     if (config.workers !== old.workers || this.#workers.wanted === 0) this.#workers.wanted = config.workers;
+    await this.hooks.onReload();
     this.#workers.reload(config);
   }
 
@@ -335,7 +360,7 @@ export class Arbiter implements Master {
     }
   }
 
-  /** Ends everything that is left and says so. @returns exitCode. */
+  /** Ends everything that is left and says so. @returns exitCode, or 1 in place of 0 if on_exit failed. */
   async halt(reason?: string, exitCode = 0): Promise<number> {
     await this.stop(exitCode === 0);
     this.#listening.closeAll(this.#succession.alone);
@@ -344,6 +369,6 @@ export class Arbiter implements Master {
     if (reason !== undefined) this.log.error(`Reason: ${reason}`);
     const { child } = this.#succession;
     if (child !== undefined) this.#service.handOver(child);
-    return exitCode;
+    return (await this.hooks.onExit()) ? exitCode : exitCode || 1;
   }
 }

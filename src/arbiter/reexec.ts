@@ -24,6 +24,8 @@ export interface Bequest {
   sockets: { fd: number; bind: string }[];
   /** More variables. */
   env: Readonly<Record<string, string>>;
+  /** Asked before another arbiter is started: pre_exec. Must not reject. */
+  allowed: () => Promise<boolean>;
   /** Called when the new arbiter's process is gone, with how it ended. */
   onEnd: (how: string) => void;
 }
@@ -68,11 +70,12 @@ export class Succession {
   }
 
   /** Starts another arbiter, unless there are two already. Never throws: what goes wrong is logged. */
-  upgrade({ log, sockets, env: more, onEnd }: Bequest): void {
+  async upgrade({ log, sockets, env: more, allowed, onEnd }: Bequest): Promise<void> {
     if (this.#child !== null || this.#parent !== null) {
       log.warning(`USR2 signal ignored. ${this.#child !== null ? 'Child' : 'Parent'} exists.`);
       return;
     }
+    if (!(await allowed())) return;
     const { args, cwd, env } = this.#origin;
     const surroundings = { ...env };
     for (const name of NOT_OURS) delete surroundings[name];

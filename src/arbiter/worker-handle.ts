@@ -28,6 +28,8 @@ export interface SpawnOptions {
   /** Listeners of --status-bind. */
   status: readonly Listener[];
   age: number;
+  /** Variables that its environment has besides the arbiter's. */
+  env: Record<string, string>;
   /** Another worker serves already. */
   relieves: boolean;
   /** Called when it has booted, and when it begins to leave by itself. */
@@ -77,6 +79,7 @@ export class WorkerHandle {
     const fds = listeners.map((l) => l.fd);
     this.#child = spawn(process.execPath, [...workerExecArgv(process.execArgv), options.workerMain], {
       stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
+      env: { ...process.env, ...options.env },
     });
     this.pid = this.#child.pid;
     this.#child.once('exit', (code, signal) => this.#ended({ code, signal }));

@@ -6,6 +6,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, WORKER_BOOT_ERROR } from '../errors.js';
+import type { ArbiterHooks } from '../hooks/arbiter.js';
 import type { Logger } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
 import { needsProcess } from './reload.js';
@@ -40,6 +41,8 @@ export interface Master {
   readonly listeners: readonly Listener[];
   /** Listeners of --status-bind. */
   readonly status: readonly Listener[];
+  /** The operator's functions for the arbiter's process. */
+  readonly hooks: ArbiterHooks;
   /** Wakes the loop. */
   wakeup(): void;
 }
@@ -54,8 +57,6 @@ function workerTimeout({ timeout, workerClass }: Config): number {
 }
 
 export class Workers {
-  /** How many there shall be. */
-  wanted: number;
   /** The arbiter ends: whatever happens to a worker is no failure, and none is replaced. */
   stopping = false;
   readonly #master: Master;
@@ -64,6 +65,7 @@ export class Workers {
   /** Workers whose process is gone, not yet reaped. */
   #ended: WorkerHandle[] = [];
   #age = 0;
+  #wanted: number;
   #anyBooted = false;
   #lastRound = now();
   #crashes = 0;
@@ -73,7 +75,18 @@ export class Workers {
   constructor(master: Master, script: string) {
     this.#master = master;
     this.#script = script;
-    this.wanted = master.config.workers;
+    this.#wanted = master.config.workers;
+  }
+
+  /** How many there shall be. */
+  get wanted(): number {
+    return this.#wanted;
+  }
+
+  set wanted(n: number) {
+    const before = this.#wanted;
+    this.#wanted = n;
+    this.#master.hooks.nworkersChanged(n, before);
   }
 
   /** How many processes there are. */
@@ -122,22 +135,29 @@ export class Workers {
     for (const worker of this.#all) worker.reopenLogs();
   }
 
-  /** Starts one worker. If the system has no room for it, the next try waits a little. */
+  /** Starts one worker, when pre_fork is over. If the system has no room for it, the next try waits a little. */
   spawn(): void {
+    const age = this.#age++;
+    this.#master.hooks.preFork(age, (env) => this.#start(age, env));
+  }
+
+  /** @returns null if the system has no room for it. */
+  #start(age: number, env: Record<string, string>): WorkerHandle | null {
     const { log } = this.#master;
     let worker: WorkerHandle;
     try {
-      worker = this.#newWorker();
+      worker = this.#newWorker(age, env);
     } catch (err) {
       log.error('Cannot start a worker', err);
       this.#crashed();
-      return;
+      return null;
     }
     this.#all.add(worker);
     if (worker.pid !== undefined) log.info(`Booting worker with pid: ${worker.pid}`);
+    return worker;
   }
 
-  #newWorker(): WorkerHandle {
+  #newWorker(age: number, env: Record<string, string>): WorkerHandle {
     const { config, tls, listeners, status } = this.#master;
     return new WorkerHandle({
       workerMain: this.#script,
@@ -145,7 +165,8 @@ export class Workers {
       tls,
       listeners,
       status,
-      age: this.#age++,
+      age,
+      env,
       relieves: this.#serving,
       onNews: () => this.#master.wakeup(),
       onExit: (gone) => {
@@ -190,7 +211,10 @@ export class Workers {
     this.#ended = [];
     for (const worker of ended) this.#all.delete(worker);
     for (const worker of ended) this.#anyBooted ||= worker.booted;
-    for (const worker of ended) this.#reapOne(worker, ended);
+    for (const worker of ended) {
+      this.#reapOne(worker, ended);
+      this.#master.hooks.childExit(worker);
+    }
   }
 
   #reapOne(worker: WorkerHandle, ended: readonly WorkerHandle[]): void {

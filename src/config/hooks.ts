@@ -1,8 +1,10 @@
 /**
  * The hooks of a configuration file: functions of the operator's, called at moments of the server's life. This is the one
  * table of their names; a value that is no function is refused (file.ts), a function is passed on untouched, under its
- * camelCase name.
+ * camelCase name. The arbiter calls its own (hooks/arbiter.ts); functions cannot cross a process border, so a Config says
+ * where workers and threads find theirs.
  */
+import type { Config, Env } from './settings.js';
 import { InvalidValue, show } from './validate.js';
 
 /** Where a hook is to run: in the process of the arbiter, in that of a worker, in a pool thread. */
@@ -37,7 +39,7 @@ export const HOOKS = [
 
 export type HookKey = (typeof HOOKS)[number]['key'];
 export type HookName = (typeof HOOKS)[number]['name'];
-// biome-ignore lint/suspicious/noExplicitAny: what a hook is given is for the code that calls it to say.
+// biome-ignore lint/suspicious/noExplicitAny: hooks/types.ts says what each is given.
 export type Hook = (...args: any[]) => unknown;
 /** The hooks that a file has, by key. */
 export type Hooks = { readonly [K in HookKey]?: Hook };
@@ -46,4 +48,39 @@ export type Hooks = { readonly [K in HookKey]?: Hook };
 export function readHook(value: unknown): Hook {
   if (typeof value === 'function') return value as Hook;
   throw new InvalidValue(`${show(value)} is not a function, which a hook has to be`);
+}
+
+/** Where a worker and its threads find their hooks: they import the configuration file themselves. Plain data. */
+export interface HookSource {
+  /** Absolute path of the configuration file. */
+  readonly file: string;
+  /** What it is called with if it exports a function: the environment in which the command was given. */
+  readonly env: Env;
+  /** How often the arbiter has read its settings so far: another number asks for the file to be read again. */
+  readonly reading: number;
+  /** Hooks that it had when the arbiter read it, by the place in which they run. */
+  readonly worker: readonly HookKey[];
+  readonly thread: readonly HookKey[];
+}
+
+const kept = new WeakMap<Config, Hooks>();
+let readings = 0;
+
+/**
+ * Keeps the hooks that came with a Config beside it: they change, at a reload, when it does. If there are some for workers or
+ * threads, the Config says from now on where they are.
+ */
+export function keepHooks(config: Config, hooks: Hooks, file: string, env: Env): void {
+  kept.set(config, hooks);
+  readings++;
+  const those = (place: HookPlace) => HOOKS.filter((h) => h.place === place && hooks[h.key]).map((h) => h.key);
+  const worker = those('worker');
+  const thread = those('thread');
+  if (worker.length + thread.length === 0) return;
+  config.hookSource = { file, env: { ...env }, reading: readings, worker, thread };
+}
+
+/** The hooks that came with a Config of this process. */
+export function hooksOf(config: Config): Hooks {
+  return kept.get(config) ?? {};
 }

@@ -5,7 +5,7 @@
 import type { Command } from './argv.js';
 import { type Built, buildConfig, readObject, type Values } from './config.js';
 import { findConfigFile, loadConfigFile } from './file.js';
-import type { Hook, Hooks } from './hooks.js';
+import { type Hook, type Hooks, keepHooks } from './hooks.js';
 import type { Env } from './settings.js';
 
 /** What was there when the command was given; a later reload goes by the same. */
@@ -16,7 +16,7 @@ export interface Surroundings {
 }
 
 export interface Loaded extends Built {
-  /** Functions of the configuration file, by camelCase name. They cannot cross a process border: who needs them imports `file`. */
+  /** Functions of the configuration file, by camelCase name. The config remembers them, too (hooks.ts). */
   hooks: Hooks;
   /** Absolute path of the configuration file; null if there is none. */
   file: string | null;
@@ -33,13 +33,16 @@ export async function loadConfig(command: Command, at: Surroundings): Promise<Lo
   try {
     const file = findConfigFile(command.config, at.cwd);
     const layers: Values[] = [...command.layers];
-    let hooks = new Map<string, Hook>();
+    let read = new Map<string, Hook>();
     if (file !== null) {
-      const read = readObject(await loadConfigFile(file, at.env), file);
-      layers.unshift(read.values);
-      hooks = read.hooks;
+      const { values, hooks } = readObject(await loadConfigFile(file, at.env), file);
+      layers.unshift(values);
+      read = hooks;
     }
-    return { ...buildConfig(layers, at.env), hooks: Object.fromEntries(hooks), file };
+    const built = buildConfig(layers, at.env);
+    const hooks: Hooks = Object.fromEntries(read);
+    if (file !== null) keepHooks(built.config, hooks, file, at.env);
+    return { ...built, hooks, file };
   } finally {
     process.chdir(before);
   }

@@ -81,7 +81,7 @@ export function settingsReference(): string {
     for (const setting of settingList.filter((s) => s.section === section)) text += `\n${describe(setting)}`;
   }
   text +=
-    '\n## Hooks\n\nFunctions in a configuration file. They are checked and kept, but not called yet; the log says so.\n\n';
+    '\n## Hooks\n\nFunctions in a configuration file; [hooks.md](hooks.md) says when each is called, and with what.\n\n';
   text += '| hook | also named | runs in |\n| --- | --- | --- |\n';
   for (const { name, key, place } of HOOKS) text += `| \`${name}\` | \`${key}\` | ${place} |\n`;
   text += '\n## Settings of gunicorn that do not exist here\n\nUsing one is an error that says why.\n\n';

@@ -8,6 +8,7 @@
  */
 import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
 import { usableCpus } from './cpus.js';
+import type { HookSource } from './hooks.js';
 import { PROCESS_SETTINGS } from './mechanics.js';
 import { type Setting, setting } from './setting.js';
 import { TLS_SETTINGS } from './tls.js';
@@ -459,6 +460,9 @@ type Entry = (typeof SETTINGS)[number];
 /** All settings with their values: plain data that can cross a process border as JSON. */
 export type Config = {
   [S in Entry as S['key']]: S extends Setting<string, infer T> ? T : never;
+} & {
+  /** No setting: hooks of the configuration file that workers and threads are to call. None by default. */
+  hookSource?: HookSource;
 };
 
 export type SettingKey = Entry['key'];

@@ -15,6 +15,8 @@ export interface ThreadTask {
   keepAlive: boolean;
   /** Where the worker listens: `http://127.0.0.1:8000`, `unix:/run/app.sock`; '' = not known. */
   address: string;
+  /** How many workers were started before this one. */
+  workerAge: number;
   port: MessagePort;
 }
 

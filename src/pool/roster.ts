@@ -27,6 +27,8 @@ export interface RosterOptions {
   log?: Logger;
   /** Where the worker listens, as in its logs. Default: nobody needs to know. */
   address?: string;
+  /** How many workers were started before this one. Default 0. */
+  workerAge?: number;
   onDone(notice: Notice): void;
   /** A thread died, on the way out if `retiring`; otherwise it is replaced when this returns. */
   onLost(slot: number, error: unknown, retiring: boolean): void;
@@ -116,14 +118,14 @@ export class Roster {
   }
 
   private launch(slot: number): ThreadHandle {
-    const { host, shared, concurrency, address = '' } = this.o;
+    const { host, shared, concurrency, address = '', workerAge = 0 } = this.o;
     const { config } = this;
     const keepAlive = this.o.keepAlive && config.keepalive > 0;
     // A thread takes over the scheduling class of who starts it: light requests first, while the app is loaded.
     native.setPolicy(0, SCHED_BATCH);
     const thread = new ThreadHandle({
       host,
-      task: { slot, shared: shared.memory, config, concurrency, keepAlive, address },
+      task: { slot, shared: shared.memory, config, concurrency, keepAlive, address, workerAge },
       age: this.age++,
       reloads: this.reloads,
       servedBefore: this.word(slot, T.SERVED),

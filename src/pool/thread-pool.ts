@@ -43,6 +43,8 @@ export interface ThreadPoolOptions {
   log?: Logger;
   /** Where the worker listens, as in its logs. */
   address?: string;
+  /** How many workers were started before this one. Default 0. */
+  workerAge?: number;
   /** A thread died: its connections have to be seen to. It is replaced when this returns, unless it was `retiring`. */
   onLost(slot: number, error: unknown, retiring: boolean): void;
 }

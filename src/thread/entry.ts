@@ -8,6 +8,7 @@ import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
 import type { App } from '../app/types.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
+import { loadThreadHooks, type ThreadHooks } from '../hooks/thread.js';
 import { installSendfile } from '../http/sendfile.js';
 import { createLogger } from '../log.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
@@ -37,6 +38,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     else throw error;
   });
   let app: App;
+  let hooks: ThreadHooks | null = null;
   try {
     installGlobals();
     if (config.sendfile) installSendfile();
@@ -45,7 +47,10 @@ export default async function life(task: ThreadTask): Promise<void> {
     adoption.install();
     // Less than a thread may take that replaces another one, so that its error is told and not its end.
     const listenMs = config.timeout > 0 ? config.timeout * 900 : undefined;
+    const { pid, ppid } = process;
+    hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
     app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });
+    if (hooks !== null) app = await hooked(app, hooks);
     thread = new PoolThread(task, app, log);
   } catch (error) {
     const known = error instanceof TunicornError;
@@ -72,8 +77,16 @@ export default async function life(task: ThreadTask): Promise<void> {
   } catch (error) {
     log.error('Error while closing the app', error);
   }
+  await hooks?.threadExit();
   send(port, { type: 'stopped' });
   port.close();
+}
+
+/** post_thread_init, and the app with the hooks around its handler, if there are any. */
+async function hooked(app: App, hooks: ThreadHooks): Promise<App> {
+  await hooks.postThreadInit();
+  const { hasRequestHooks, withRequestHooks } = await import('./request-hooks.js');
+  return hasRequestHooks(hooks) ? withRequestHooks(app, hooks) : app;
 }
 
 /** The user's own stack, where an app failed to load. */

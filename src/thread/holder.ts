@@ -71,6 +71,8 @@ export abstract class Holder {
   protected readonly accessLines: AccessLines | null;
   protected readonly control: Int32Array;
   protected readonly keepAliveMs: number;
+  /** Requests have a post_request. */
+  private readonly hearsEnd: boolean;
   private readonly begun: number;
   private readonly inflight: number;
   private readonly served: number;
@@ -100,6 +102,7 @@ export abstract class Holder {
     const { accessLog: log, table } = options;
     this.accessLines =
       log === null ? null : new AccessLines(log, config.accessLogFormat, slot, table, this.lanes.routes);
+    this.hearsEnd = options.app.ended !== undefined;
     this.serverTiming = config.serverTiming;
     const shown = this.accessLines?.format;
     const costs = config.serverTiming || shown?.needsCost === true;
@@ -128,6 +131,7 @@ export abstract class Holder {
   protected endRequest(conn: Connection, status: number): void {
     if (!this.leaveRequest(conn)) return;
     if (this.accessLines !== null) this.accessLines.write(conn, status);
+    if (this.hearsEnd) this.o.app.ended?.(conn, status);
     this.o.ended();
   }
 

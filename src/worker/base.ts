@@ -1,15 +1,20 @@
 /** What every worker class has, in gunicorn's words: boot, notify, exit codes, signals of the arbiter. */
+import { WorkerHooks } from '../hooks/worker.js';
 import { createLogger, type Logger } from '../log.js';
 import type { ArbiterToWorker, BootMessage, WorkerToArbiter } from '../messages.js';
 
 /** ms between two signs of life (gunicorn: notify); the arbiter's --timeout is in seconds. */
 const NOTIFY_MS = 500;
+/** Exit status of a worker whose worker_int or worker_abort failed (gunicorn's). */
+const HOOK_FAILED = 255;
 
 export abstract class Worker {
-  protected readonly boot: BootMessage;
+  readonly boot: BootMessage;
   readonly log: Logger;
   /** False once the worker is to end. */
   alive = true;
+  /** The operator's functions for this process. */
+  readonly hooks: WorkerHooks;
   /** Nobody takes over the addresses: who has no request in hand is not waited for. */
   protected hurried = false;
   private notifier: NodeJS.Timeout | null = null;
@@ -17,6 +22,7 @@ export abstract class Worker {
   constructor(boot: BootMessage) {
     this.boot = boot;
     this.log = createLogger({ level: boot.config.loglevel, errorlog: boot.config.errorlog });
+    this.hooks = new WorkerHooks(this);
   }
 
   /** Sets up and serves; rejects if the worker cannot boot. */
@@ -77,18 +83,19 @@ export abstract class Worker {
 
   handleQuit(): void {
     this.alive = false;
-    this.exit(0);
+    this.hooks.workerInt((ok) => this.exit(ok ? 0 : HOOK_FAILED));
   }
 
   /** The arbiter's last word before KILL; heard only by a main thread that still turns. */
   handleAbort(): void {
     this.alive = false;
     this.log.error(`Worker aborted (pid: ${process.pid})`);
-    this.exit(1);
+    this.hooks.workerAbort((ok) => this.exit(ok ? 1 : HOOK_FAILED));
   }
 
-  exit(code: number): never {
+  /** Ends the process: at once, unless worker_exit returns a promise. */
+  exit(code: number): void {
     if (this.notifier) clearInterval(this.notifier);
-    process.exit(code);
+    this.hooks.workerExit(() => process.exit(code));
   }
 }

@@ -21,6 +21,9 @@ async function main(message: BootMessage): Promise<void> {
   worker.initSignals();
   worker.startNotifying();
   try {
+    await worker.hooks.begin();
+    // Told to leave meanwhile.
+    if (!worker.alive) return;
     takeIdentity(message.config);
     await worker.initProcess();
   } catch (error) {

@@ -110,6 +110,7 @@ export class ThreadWorker extends Worker {
       concurrency: sync ? 1 : config.threadConcurrency,
       keepAlive: !sync,
       address: this.listeners[0]?.name,
+      workerAge: boot.age,
       log: this.log,
       onLost: (slot, error, retiring) => this.guard.lost(slot, error, retiring),
     });
@@ -194,6 +195,7 @@ export class ThreadWorker extends Worker {
   override async initProcess(): Promise<void> {
     if (!this.boot.relieves) this.status.start();
     await this.pool.start();
+    await this.hooks.postWorkerInit();
     // Told to leave meanwhile.
     if (!this.alive) return;
     this.murderer = setInterval(() => this.murderKeepalived(), MURDER_MS);
@@ -208,6 +210,7 @@ export class ThreadWorker extends Worker {
     this.boot.config = message.config;
     this.configured(message.config);
     if (message.tls !== null) this.front?.reload(frontSettings(message.config, message.tls));
+    void this.hooks.reload();
     void this.pool.reload(message.config);
   }
 

@@ -63,16 +63,6 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
     await ends(one);
   });
 
-  it('a function with hooks serves, and says that they are not called yet', async () => {
-    const dir = folders.make({
-      'c.cjs': `module.exports = { app: 'app.mjs', bind: '127.0.0.1:0', threads: 1, when_ready() { throw 1; } };`,
-    });
-    const one = tunicorn(dir, ['-c', 'c.cjs']);
-    await askJson(await one.firstPort());
-    assert.match(one.log, /\[WARNING\] Hooks are not called yet: whenReady$/m);
-    await ends(one);
-  });
-
   for (const [what, text, status, message] of [
     ['an unknown setting', 'export default { wrokers: 1 }', 1, /^tunicorn: error: \/.*unknown setting "wrokers" .*\n$/],
     ['a refused value', 'export default { workers: 0 }', 1, /^tunicorn: error: \/.*: workers: 0 is not .*\n$/],

@@ -22,6 +22,7 @@ const COMMON = [
   'version',
   'config',
   'access-format',
+  'hooks',
 ];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
@@ -43,6 +44,7 @@ const LAYERS: Record<string, string[]> = {
   answers: [],
   request: [],
   config: [],
+  hooks: [],
   errors: [],
   log: [],
   'log-file': [],
@@ -64,6 +66,7 @@ const NARROW: Record<string, string[]> = {
   'access-format': ['access-atoms'],
   config: ['errors', 'version', 'config', 'access-format'],
   messages: ['config: types'],
+  hooks: ['config', 'errors', 'log: types', 'messages: types'],
   log: ['errors', 'log-file', 'config: types'],
 };
 

@@ -32,6 +32,21 @@ describe('defineConfig', () => {
     defineConfig({ max_requests: [] });
     // @ts-expect-error no function
     defineConfig({ when_ready: 'x' });
+    defineConfig({
+      pre_fork(server, worker) {
+        worker.env.SHARD = String(server.numWorkers);
+        // @ts-expect-error views are read-only
+        worker.age = 1;
+      },
+      postFork(server) {
+        // @ts-expect-error a worker does not know it
+        assert.equal(server.numWorkers, undefined);
+      },
+      post_request: (worker, req, environ, resp) => [worker.slot, req.method, environ.PATH_INFO, resp.status + 1],
+      nworkersChanged: (_server, now, before) => now - (before ?? 0),
+    });
+    // @ts-expect-error no such parameter
+    defineConfig({ on_exit: (server, worker) => [server, worker] });
     // @ts-expect-error run() needs an app
     const input: ConfigInput = { workers: 2 };
     assert.equal(readObject(input, null).values.size, 1);
