@@ -1,6 +1,6 @@
 /**
- * What the arbiter's process has from its settings, besides sockets and workers: current folder, title, environment, error log and
- * pid file. A reload first prepares what another config wants; then it commits, which cannot fail, or rolls back, which
+ * What the arbiter's process has from its settings, besides sockets and workers: current folder, title, environment, error log,
+ * pid file and what it watches. A reload first prepares what another config wants; then it commits, which cannot fail, or rolls back, which
  * leaves everything as it was.
  */
 import { resolve } from 'node:path';
@@ -9,6 +9,7 @@ import { createLogger, type Logger } from '../log.js';
 import { Environment } from './environment.js';
 import { giveLogs } from './owner.js';
 import { Pidfile } from './pidfile.js';
+import { Watch } from './watch.js';
 
 /** A change that is ready: one of the two has to be called. */
 export interface Change {
@@ -21,6 +22,7 @@ export class Belongings {
   log: Logger;
   readonly #ownsLog: boolean;
   readonly #environment = new Environment();
+  readonly #watch = new Watch({ log: () => this.log });
   #config: Config;
   #pidfile: Pidfile | null = null;
 
@@ -81,6 +83,7 @@ export class Belongings {
 
   /** The environment is as it was; the log closes, if it was made here. */
   close(): void {
+    this.#watch.close();
     this.#environment.restore();
     if (this.#ownsLog) this.log.close();
   }
@@ -90,6 +93,7 @@ export class Belongings {
     process.title = `tunicorn: master [${procName ?? app}]`;
     this.#environment.apply(rawEnv);
     giveLogs(this.#config, this.log);
+    this.#watch.follow(this.#config);
   }
 
   /** The error log that a config wants; null: the present one. */

@@ -1,15 +1,31 @@
 /** Where in somebody's file an error is: for messages about a file that is not ours. */
 import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 
 /** A check of the syntax may take so long, ms. */
 const CHECK_MS = 5000;
+const BROKEN_MODULE = fileURLToPath(new URL('./broken-module.js', import.meta.url));
 
-/** `file:line` of the first syntax error, found by `node --check`: import() keeps it to itself. '' where that finds none. */
-export function syntaxPlace(file: string): Promise<string> {
+/**
+ * `file:line` of the first syntax error in a module or in what it imports: import() keeps it to itself. '' where nothing is
+ * found. Never rejects.
+ */
+export async function syntaxPlace(file: string): Promise<string> {
+  const place = await lineOf(file);
+  if (place !== '') return place;
+  const [broken] = await runNode(['--experimental-vm-modules', '--no-warnings', BROKEN_MODULE, file]);
+  return broken === '' ? '' : await lineOf(broken);
+}
+
+/** By `node --check`, which looks into one file. */
+async function lineOf(file: string): Promise<string> {
+  const [, stderr] = await runNode(['--check', file]);
+  return /^(?:file:\/\/)?(\/.+:\d+)$/m.exec(stderr)?.[1] ?? '';
+}
+
+function runNode(args: string[]): Promise<[stdout: string, stderr: string]> {
   return new Promise((done) => {
-    execFile(process.execPath, ['--check', file], { timeout: CHECK_MS }, (_err, _stdout, stderr) => {
-      done(/^(?:file:\/\/)?(\/.+:\d+)$/m.exec(stderr)?.[1] ?? '');
-    });
+    execFile(process.execPath, args, { timeout: CHECK_MS }, (_err, stdout, stderr) => done([stdout, stderr]));
   });
 }
 

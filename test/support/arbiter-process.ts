@@ -34,8 +34,9 @@ export class ArbiterProcess {
   readonly ended: Promise<Ended>;
   exit: Ended | null = null;
 
-  constructor(args: readonly string[], env: Record<string, string> = {}, cwd?: string) {
-    this.child = spawn(process.execPath, args, {
+  /** command: what runs `args`, default node. It must not be another process in the end: `sh -c 'exec ...'`. */
+  constructor(args: readonly string[], env: Record<string, string> = {}, cwd?: string, command = process.execPath) {
+    this.child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, PORT: '', WEB_CONCURRENCY: '', ...env },
       cwd,
