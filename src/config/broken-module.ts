@@ -13,7 +13,6 @@ const MOST_FILES = 2000;
 const ES_MODULE = /\.m?js$/;
 
 function broken(file: string): string {
-  // In the order of import, as Node meets them.
   const files = new Set([file]);
   for (const path of files) {
     if (files.size > MOST_FILES) return '';
