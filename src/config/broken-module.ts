@@ -1,33 +1,47 @@
 /**
- * Finds the module with a syntax error among those that a module imports: import() says neither its name nor the place. It is
- * started as a process of its own, with --experimental-vm-modules, which lets it parse modules without running them; nothing
- * imports it. Argument: the first module. It prints the path of the broken one, or nothing. (A CommonJS module's error has its
- * place; those are not looked into, nor are packages.)
+ * Finds the syntax error in a module or among those that it imports, and has Node print it with its place: import() keeps that
+ * to itself. It is started as a process of its own, with --experimental-vm-modules, which lets it parse modules without running
+ * them; nothing imports it. Argument: the first module. (Packages are not looked into, nor what CommonJS modules
+ * require: those errors have their place.)
  */
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { SourceTextModule } from 'node:vm';
+import { pathToFileURL } from 'node:url';
+import { compileFunction, SourceTextModule } from 'node:vm';
 
 /** Then it gives up. */
 const MOST_FILES = 2000;
-const ES_MODULE = /\.m?js$/;
+const JAVASCRIPT = /\.[mc]?js$/;
 
-function broken(file: string): string {
-  const files = new Set([file]);
-  for (const path of files) {
-    if (files.size > MOST_FILES) return '';
-    let specifiers: readonly string[];
+/** What a module imports; null: it has a syntax error. */
+function imports(path: string): readonly string[] | null {
+  const text = readFileSync(path, 'utf8').replace(/^#!.*/, '');
+  if (!path.endsWith('.cjs')) {
     try {
-      const module = new SourceTextModule(readFileSync(path, 'utf8'), { identifier: path });
-      specifiers = module.dependencySpecifiers;
-    } catch (err) {
-      if (err instanceof SyntaxError) return path;
-      continue;
+      return new SourceTextModule(text, { identifier: path }).dependencySpecifiers;
+    } catch {
+      if (path.endsWith('.mjs')) return null;
     }
-    for (const specifier of specifiers) {
-      const found = resolve(specifier, path);
-      if (ES_MODULE.test(found) && !found.includes('/node_modules/')) files.add(found);
+  }
+  try {
+    compileFunction(text, ['exports', 'require', 'module', '__filename', '__dirname']);
+    return [];
+  } catch {
+    return null;
+  }
+}
+
+/** The first broken one; '' if there is none. */
+function broken(first: string): string {
+  const files = new Set([first]);
+  for (const path of files) {
+    const found = imports(path);
+    if (found === null) return path;
+    for (const specifier of found) {
+      const file = resolve(specifier, path);
+      if (JAVASCRIPT.test(file) && !file.includes('/node_modules/')) files.add(file);
     }
+    if (files.size > MOST_FILES) break;
   }
   return '';
 }
@@ -41,4 +55,6 @@ function resolve(specifier: string, from: string): string {
   }
 }
 
-process.stdout.write(broken(process.argv[2]));
+const file = broken(process.argv[2]);
+// It runs nothing: the file can be parsed neither as an ES module nor as CommonJS.
+if (file !== '') await import(pathToFileURL(file).href);

@@ -10,22 +10,14 @@ const BROKEN_MODULE = fileURLToPath(new URL('./broken-module.js', import.meta.ur
  * `file:line` of the first syntax error in a module or in what it imports: import() keeps it to itself. '' where nothing is
  * found. Never rejects.
  */
-export async function syntaxPlace(file: string): Promise<string> {
-  const place = await lineOf(file);
-  if (place !== '') return place;
-  const [broken] = await runNode(['--experimental-vm-modules', '--no-warnings', BROKEN_MODULE, file]);
-  return broken === '' ? '' : await lineOf(broken);
-}
-
-/** By `node --check`, which looks into one file. */
-async function lineOf(file: string): Promise<string> {
-  const [, stderr] = await runNode(['--check', file]);
-  return /^(?:file:\/\/)?(\/.+:\d+)$/m.exec(stderr)?.[1] ?? '';
-}
-
-function runNode(args: string[]): Promise<[stdout: string, stderr: string]> {
+export function syntaxPlace(file: string): Promise<string> {
+  const args = /\.[mc]?ts$/.test(file)
+    ? ['--check', file]
+    : ['--experimental-vm-modules', '--no-warnings', BROKEN_MODULE, file];
   return new Promise((done) => {
-    execFile(process.execPath, args, { timeout: CHECK_MS }, (_err, stdout, stderr) => done([stdout, stderr]));
+    execFile(process.execPath, args, { timeout: CHECK_MS }, (_err, _stdout, stderr) => {
+      done(/^(?:file:\/\/)?(\/.+:\d+)$/m.exec(stderr)?.[1] ?? '');
+    });
   });
 }
 

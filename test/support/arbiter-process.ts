@@ -34,9 +34,8 @@ export class ArbiterProcess {
   readonly ended: Promise<Ended>;
   exit: Ended | null = null;
 
-  /** command: what runs `args`, default node. It must not be another process in the end: `sh -c 'exec ...'`. */
-  constructor(args: readonly string[], env: Record<string, string> = {}, cwd?: string, command = process.execPath) {
-    this.child = spawn(command, args, {
+  constructor(args: readonly string[], env: Record<string, string> = {}, cwd?: string) {
+    this.child = spawn(process.execPath, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, PORT: '', WEB_CONCURRENCY: '', ...env },
       cwd,

@@ -31,6 +31,19 @@ describe('syntaxPlace', { concurrency: 2 }, () => {
     assert.equal(await syntaxPlace(file), `${join(dir, 'sub/d.mjs')}:3`);
   });
 
+  it('in CommonJS, and in a .js file of either kind', async () => {
+    for (const [name, text] of [
+      ['g.cjs', "require('x');\nlet = (;"],
+      ['commonjs/h.js', '#!/usr/bin/env node\nwith ({}) process.exit(9);\nlet x = (;'],
+      ['esm/i.js', "import 'node:fs';\nexport const x = (;"],
+    ]) {
+      const file = write({ [name]: text, 'esm/package.json': '{"type":"module"}' });
+      assert.equal(await syntaxPlace(file), `${file}:${text.split('\n').length}`);
+    }
+    const fine = write({ 'commonjs/j.js': 'with ({}) process.exit(9);' });
+    assert.equal(await syntaxPlace(fine), '');
+  });
+
   it('nothing where there is none, in packages, and for a file that is not there', async () => {
     const file = write({
       'e.mjs': "import 'pack'; import './f.cjs';",
