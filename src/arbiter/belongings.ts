@@ -1,8 +1,8 @@
 /**
  * What the arbiter's process has from its settings, besides sockets and workers: current folder, title, environment, error log, pid
- * file, and certificates. A reload first prepares what another config wants; then it commits, which cannot fail, or rolls back, which
- * leaves everything as it was. An arbiter that another one has started in its place (USR2) has a pid file and a title with `.2` at
- * their end, until it is promoted.
+ * file, certificates, and what it watches. A reload first prepares what another config wants; then it commits, which cannot fail, or
+ * rolls back, which leaves everything as it was. An arbiter that another one has started in its place (USR2) has a pid file and a
+ * title with `.2` at their end, until it is promoted.
  */
 import { resolve } from 'node:path';
 import type { Config } from '../config/settings.js';
@@ -12,6 +12,7 @@ import { Environment } from './environment.js';
 import { giveLogs } from './owner.js';
 import { Pidfile } from './pidfile.js';
 import { readTls } from './tls.js';
+import { Watch } from './watch.js';
 
 /** A change that is ready: one of the two has to be called. */
 export interface Change {
@@ -24,6 +25,7 @@ export class Belongings {
   log: Logger;
   readonly #ownsLog: boolean;
   readonly #environment = new Environment();
+  readonly #watch = new Watch({ log: () => this.log });
   #config: Config;
   #pidfile: Pidfile | null = null;
   #suffix: '' | '.2';
@@ -108,6 +110,7 @@ export class Belongings {
 
   /** The environment is as it was; the log closes, if it was made here. */
   close(): void {
+    this.#watch.close();
     this.#environment.restore();
     if (this.#ownsLog) this.log.close();
   }
@@ -117,6 +120,7 @@ export class Belongings {
     process.title = `tunicorn: master [${procName ?? app}${this.#suffix}]`;
     this.#environment.apply(rawEnv);
     giveLogs(this.#config, this.log);
+    this.#watch.follow(this.#config);
   }
 
   /** The error log that a config wants; null: the present one. */

@@ -1,13 +1,21 @@
 /** Where in somebody's file an error is: for messages about a file that is not ours. */
 import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 
 /** A check of the syntax may take so long, ms. */
 const CHECK_MS = 5000;
+const BROKEN_MODULE = fileURLToPath(new URL('./broken-module.js', import.meta.url));
 
-/** `file:line` of the first syntax error, found by `node --check`: import() keeps it to itself. '' where that finds none. */
+/**
+ * `file:line` of the first syntax error in a module or in what it imports: import() keeps it to itself. '' where nothing is
+ * found. Never rejects.
+ */
 export function syntaxPlace(file: string): Promise<string> {
+  const args = /\.[mc]?ts$/.test(file)
+    ? ['--check', file]
+    : ['--experimental-vm-modules', '--no-warnings', BROKEN_MODULE, file];
   return new Promise((done) => {
-    execFile(process.execPath, ['--check', file], { timeout: CHECK_MS }, (_err, _stdout, stderr) => {
+    execFile(process.execPath, args, { timeout: CHECK_MS }, (_err, _stdout, stderr) => {
       done(/^(?:file:\/\/)?(\/.+:\d+)$/m.exec(stderr)?.[1] ?? '');
     });
   });

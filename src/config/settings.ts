@@ -10,6 +10,7 @@ import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
 import { usableCpus } from './cpus.js';
 import type { HookSource } from './hooks.js';
 import { PROCESS_SETTINGS } from './mechanics.js';
+import { RELOAD_SETTINGS } from './reloading.js';
 import { type Setting, setting } from './setting.js';
 import { TLS_SETTINGS } from './tls.js';
 import {
@@ -450,6 +451,7 @@ export const SETTINGS = [
     description:
       'Files that a handler pipes into a response do not leave by sendfile, but are read: for file systems that are slow or do not support it.',
   }),
+  ...RELOAD_SETTINGS,
 ] as const;
 
 /** The settings as a list of one type, for code that goes through all of them. */

@@ -39,19 +39,9 @@ export class Nginx {
    * Starts one in front of `backend` with at most `keepalive` idle connections to it. Each request that it passes on has an
    * X-Front of its own, and its response to the client has the same.
    */
-  static async start(backend: number, keepalive: number): Promise<Nginx> {
-    const folder = mkdtempSync(join(tmpdir(), 'tunicorn-nginx-'));
-    const port = await freePort();
-    for (const name of ['body', 'proxy', 'other']) mkdirSync(join(folder, name));
-    const conf = join(folder, 'nginx.conf');
-    writeFileSync(
-      conf,
-      `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log warn;
-events { worker_connections 256; }
-http {
-  access_log off; server_tokens off;
-  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy;
-  fastcgi_temp_path ${folder}/other; uwsgi_temp_path ${folder}/other; scgi_temp_path ${folder}/other;
+  static start(backend: number, keepalive: number): Promise<Nginx> {
+    return Nginx.serve(
+      (port) => `
   upstream app { server 127.0.0.1:${backend}; keepalive ${keepalive}; }
   server {
     listen 127.0.0.1:${port};
@@ -64,6 +54,25 @@ http {
       add_header X-Front $request_id always;
     }
   }
+`,
+    );
+  }
+
+  /** Starts one with what `http` returns in its http block; it has to listen at that port of 127.0.0.1. */
+  static async serve(http: (port: number) => string): Promise<Nginx> {
+    const folder = mkdtempSync(join(tmpdir(), 'tunicorn-nginx-'));
+    const port = await freePort();
+    for (const name of ['body', 'proxy', 'other']) mkdirSync(join(folder, name));
+    const conf = join(folder, 'nginx.conf');
+    writeFileSync(
+      conf,
+      `daemon off; master_process off; pid ${folder}/pid; error_log ${folder}/error.log warn;
+events { worker_connections 256; }
+http {
+  access_log off; server_tokens off;
+  client_body_temp_path ${folder}/body; proxy_temp_path ${folder}/proxy;
+  fastcgi_temp_path ${folder}/other; uwsgi_temp_path ${folder}/other; scgi_temp_path ${folder}/other;
+${http(port)}
 }
 `,
     );

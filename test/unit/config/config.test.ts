@@ -102,6 +102,9 @@ describe('defaults', () => {
       group: null,
       initgroups: false,
       sendfile: true,
+      reload: false,
+      reloadEngine: 'auto',
+      reloadExtraFiles: [],
     });
   });
 
