@@ -12,7 +12,7 @@ export type { ConfigInput, SettingsInput } from './config/config.js';
 export type { Hook } from './config/hooks.js';
 export type { Config, LogLevel, WorkerClass } from './config/settings.js';
 export { TunicornError } from './errors.js';
-export { requestSignal, setRequestTimeout } from './request.js';
+export { type ClientInfo, clientInfo, requestSignal, setRequestTimeout } from './request.js';
 export { version } from './version.js';
 
 /** A handler in Node's manner: `export default (req, res) => { ... }`; Express and Koa apps' callbacks are such. */

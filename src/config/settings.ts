@@ -10,6 +10,7 @@ import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
 import { usableCpus } from './cpus.js';
 import { PROCESS_SETTINGS } from './mechanics.js';
 import { type Setting, setting } from './setting.js';
+import { TRUST_SETTINGS } from './trust.js';
 import {
   accessFormat,
   addresses,
@@ -434,6 +435,7 @@ export const SETTINGS = [
     description: 'Folder to change to before the app is loaded; relative paths of other settings start there.',
   }),
   ...PROCESS_SETTINGS,
+  ...TRUST_SETTINGS,
   setting({
     name: 'sendfile',
     key: 'sendfile',

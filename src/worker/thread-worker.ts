@@ -24,6 +24,7 @@ import { defaultSelector } from '../selector/epoll.js';
 import { EVENT_READ, type Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
 import { allocate, C, Shared } from '../shared/memory.js';
+import { Proxied } from '../shared/proxied.js';
 import { Routes } from '../shared/routes.js';
 import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
 import { MainAccess } from './access.js';
@@ -99,11 +100,16 @@ export class ThreadWorker extends Worker {
     const sync = config.workerClass === 'sync';
     const threads = sync ? 1 : mostThreads(config.threads) + SPARE_SLOTS;
     this.shared = new Shared(
-      allocate(threads, native.maxFds(), {
-        epfd: must(native.epollCreate(), 'epoll_create1'),
-        mainWake: must(native.eventfd(), 'eventfd'),
-        threadWake: Array.from({ length: threads + 1 }, () => must(native.eventfd(), 'eventfd')),
-      }),
+      allocate(
+        threads,
+        native.maxFds(),
+        {
+          epfd: must(native.epollCreate(), 'epoll_create1'),
+          mainWake: must(native.eventfd(), 'eventfd'),
+          threadWake: Array.from({ length: threads + 1 }, () => must(native.eventfd(), 'eventfd')),
+        },
+        config.proxyProtocol !== 'off',
+      ),
     );
     this.table = new ConnTable(this.shared);
     this.routes = new Routes(this.shared.memory.routes);
@@ -154,11 +160,13 @@ export class ThreadWorker extends Worker {
     const { shared, table, driver, conns, pool, log } = this;
     const lingerer = new Lingerer(table, (conn) => this.forget(conn));
     this.lingerer = lingerer;
-    const access = new MainAccess(config, table, this.routes);
+    const proxied = Proxied.open(config, shared, table);
+    const access = new MainAccess(config, table, this.routes, proxied);
     this.access = access;
     const common = { shared, table, conns, config, pool, lingerer, access, log };
     this.waiting = new WaitQueue({
       ...common,
+      proxied,
       answer: (head) => this.answerHealth(head),
       toSelector: (conn) => this.toSelector(conn),
     });

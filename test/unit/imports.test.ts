@@ -11,7 +11,19 @@ import { fileURLToPath } from 'node:url';
 const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 
 /** Anyone may import these. */
-const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', 'version', 'config', 'access-format'];
+const COMMON = [
+  'answers',
+  'request',
+  'errors',
+  'log',
+  'log-file',
+  'messages',
+  'version',
+  'config',
+  'access-format',
+  'trust',
+  'proxy-protocol',
+];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
@@ -38,6 +50,8 @@ const LAYERS: Record<string, string[]> = {
   version: [],
   'access-format': [],
   'access-atoms': [],
+  trust: [],
+  'proxy-protocol': [],
 };
 /** The lowest layers do without most of what is common. */
 const NARROW: Record<string, string[]> = {
@@ -47,6 +61,8 @@ const NARROW: Record<string, string[]> = {
   errors: [],
   version: [],
   'log-file': [],
+  trust: [],
+  'proxy-protocol': [],
   'access-atoms': [],
   'access-format': ['access-atoms'],
   config: ['errors', 'version', 'config', 'access-format'],

@@ -101,6 +101,12 @@ describe('defaults', () => {
       user: null,
       group: null,
       initgroups: false,
+      forwardedAllowIps: ['127.0.0.1', '::1'],
+      secureSchemeHeaders: { 'X-FORWARDED-PROTOCOL': 'ssl', 'X-FORWARDED-PROTO': 'https', 'X-FORWARDED-SSL': 'on' },
+      forwarderHeaders: ['SCRIPT_NAME', 'PATH_INFO'],
+      headerMap: 'drop',
+      proxyProtocol: 'off',
+      proxyAllowIps: ['127.0.0.1', '::1'],
       sendfile: true,
     });
   });
