@@ -11,7 +11,7 @@ import { Random, seedOf } from '../support/random.js';
 import { RawClient } from '../support/raw-client.js';
 import { complaints } from '../support/stress-server.js';
 
-const SECONDS = 3;
+const CASES = 600;
 const CLIENTS = 4;
 const REQUEST = 'GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
 const FOUR = { address: '192.0.2.7', port: 40_000, proxyAddress: '198.51.100.1', proxyPort: 443 };
@@ -92,9 +92,8 @@ test('mutated PROXY headers', async (t) => {
   const seed = seedOf({ SEED: process.env.FUZZ_SEED });
   const server = await HttpServer.start('trust-fetch.mjs', ['--threads', '2', '--proxy-protocol', 'auto']);
   const counts = { cases: 0, named: 0, nobody: 0, refused: 0, http: 0 };
-  const end = performance.now() + SECONDS * 1000;
   const work = async () => {
-    while (performance.now() < end) {
+    while (counts.cases < CASES) {
       const number = counts.cases++;
       const random = new Random(seed + Math.imul(number, 0x9e3779b1));
       const text = mutate(random, random.pick(SEEDS)) + REQUEST;
@@ -109,7 +108,8 @@ test('mutated PROXY headers', async (t) => {
       }
       client.socket.end();
       await client.closed();
-      const answer = client.data.toString('latin1');
+      // One that has ended its side may be asked by interim responses whether it is still there.
+      const answer = client.data.toString('latin1').replace(/^(?:HTTP\/1\.1 102 .*\r\n\r\n)+/, '');
       client.destroy();
       const status = Number(/^HTTP\/1\.1 (\d+) /.exec(answer)?.[1] ?? 0);
       if (expected === null) counts.http++;
@@ -129,10 +129,14 @@ test('mutated PROXY headers', async (t) => {
       }
     }
   };
-  await Promise.all(Array.from({ length: CLIENTS }, work));
-  t.diagnostic(`FUZZ_SEED=${seed} ${JSON.stringify(counts)}`);
-  assert.ok(counts.named > 20 && counts.refused > 20 && counts.nobody > 20, JSON.stringify(counts));
-  assert.deepEqual(complaints(server.log), []);
-  assert.equal(server.spawned.length, 1);
-  await server.stop();
+  try {
+    await Promise.all(Array.from({ length: CLIENTS }, work));
+    t.diagnostic(`FUZZ_SEED=${seed} ${JSON.stringify(counts)}`);
+    assert.ok(counts.named > 20 && counts.refused > 20 && counts.nobody > 20, JSON.stringify(counts));
+    assert.deepEqual(complaints(server.log), []);
+    assert.equal(server.spawned.length, 1);
+    await server.stop();
+  } finally {
+    await server.cleanup();
+  }
 });
