@@ -48,10 +48,10 @@ export class Proxied {
     return readProxyHeader(this.mode, bytes, at, length);
   }
 
-  /** The connection's peer may send a header. */
-  allows(fd: number): boolean {
+  /** The connection's peer may send a header; null: it has left, and nobody knows any more who it was. */
+  allows(fd: number): boolean | null {
     const peer = native.getPeerName(fd);
-    return this.allowed.has(typeof peer === 'number' ? null : peer);
+    return typeof peer === 'number' ? null : this.allowed.has(peer);
   }
 
   /** The beginning was looked at: what it told, null = nothing. Owner only. */

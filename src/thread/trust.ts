@@ -4,7 +4,7 @@ import { native } from '../native/binding.js';
 import type { Proxied } from '../shared/proxied.js';
 import type { Handler } from './handle.js';
 
-/** Results of takePreface() that are no number of bytes: the header is not whole; the connection was refused. */
+/** Results of takePreface() that are no number of bytes: the header is not whole; the connection was refused or has ended. */
 export const MORE = -1;
 export const REFUSED = -2;
 
@@ -22,7 +22,13 @@ export function takePreface(handler: Handler, proxied: Proxied, conn: Connection
     proxied.record(fd, null);
     return length;
   }
-  if (!proxied.allows(fd)) return refuse(handler, conn, 403, 'A PROXY header from an address that may not send one');
+  const allowed = proxied.allows(fd);
+  if (allowed === null) {
+    // HAProxy's health checks: a header, and a reset.
+    handler.drop(conn, null);
+    return REFUSED;
+  }
+  if (!allowed) return refuse(handler, conn, 403, 'A PROXY header from an address that may not send one');
   if (header.kind === 'more') return MORE;
   if (header.kind === 'bad') return refuse(handler, conn, 400, header.reason);
   proxied.record(fd, header.addresses);

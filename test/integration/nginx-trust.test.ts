@@ -37,7 +37,7 @@ describe('behind nginx: X-Forwarded-*', { skip }, () => {
   it('the scheme of each client, over the same few connections', async () => {
     const work = async (port: number, scheme: string, localAddress: string) => {
       const client = await RawClient.connect(port, { localAddress });
-      for (let i = 0; i < 30; i++) {
+      for (let i = 0; i < 15; i++) {
         client.write(get(`/${i}`, 'X-Forwarded-Proto: https\r\nX-Forwarded-For: 203.0.113.9\r\n'));
         const { info, encrypted, rawHeaders } = await seen(client);
         assert.deepEqual([info.scheme, encrypted === true, info.address], [scheme, scheme === 'https', '127.0.0.1']);
@@ -66,7 +66,6 @@ describe('behind nginx: X-Forwarded-*', { skip }, () => {
 
 for (const kind of [
   { name: 'gthread', app: 'trust-node.mjs', args: ['--threads', '2'] },
-  { name: 'gthread, fetch', app: 'trust-fetch.mjs', args: ['--threads', '2'] },
   { name: 'sync', app: 'trust-node.mjs', args: ['-k', 'sync'] },
 ]) {
   describe(`behind nginx: PROXY protocol, ${kind.name}`, { skip: skip || noStream }, () => {
@@ -83,9 +82,9 @@ for (const kind of [
 
     it('the client and its port on every request', async () => {
       const work = async (localAddress: string) => {
-        for (let i = 0; i < 5; i++) {
+        for (let i = 0; i < 3; i++) {
           const client = await RawClient.connect(nginx.streamPort, { localAddress });
-          for (let n = 0; n < (kind.name === 'sync' ? 1 : 5); n++) {
+          for (let n = 0; n < (kind.name === 'sync' ? 1 : 4); n++) {
             client.write(`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nbody${n}`);
             const { info, body } = await seen(client);
             assert.deepEqual([info.address, info.port, body], [localAddress, client.port, `body${n}`]);

@@ -24,7 +24,7 @@ async function converse(client: RawClient, requests: string[]): Promise<RawRespo
   const answers: RawResponse[] = [];
   for (const request of requests) {
     client.write(request);
-    answers.push(await client.response());
+    answers.push(await client.response({ timeoutMs: 30_000 }));
   }
   client.destroy();
   return answers;
@@ -257,6 +257,8 @@ describe('settings of trust', { concurrency: 2 }, () => {
   it('nobody is trusted, every name passes', async () => {
     const args = ['--threads', '1', '--header-map', 'dangerous'];
     const server = await HttpServer.start('trust-fetch.mjs', args, { FORWARDED_ALLOW_IPS: '' });
+    // And no header of the PROXY protocol is one.
+    assert.match(await server.talk(`PROXY UNKNOWN\r\n${get('/')}`), /^HTTP\/1\.1 501 /);
     const { url, body } = await ask(server, '127.0.0.1', `${HTTPS}A_B: 1\r\n`);
     assert.equal(url, 'http://shop.example/');
     assert.match(body, /"a_b","1"/);
