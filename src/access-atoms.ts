@@ -8,6 +8,8 @@
 export interface AccessFacts {
   /** Numeric address of the client; '' where there is none (unix sockets). */
   readonly remoteAddress: string;
+  /** 'http' or 'https'; '' unknown. */
+  readonly scheme: string;
   /** '' where the request could not be read; otherwise a token of HTTP. */
   readonly method: string;
   /** Request target as sent. */
@@ -159,7 +161,7 @@ const ENVIRON: Readonly<Record<string, Atom | string>> = {
   server_protocol: LETTERS.H,
   remote_addr: LETTERS.h,
   script_name: '',
-  'wsgi.url_scheme': 'http',
+  'wsgi.url_scheme': (f) => f.scheme || '-',
 };
 
 function requestHeader(name: string, needs: Needs): Atom {

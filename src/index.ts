@@ -23,7 +23,7 @@ export type {
   HookThread,
   HookWorker,
 } from './hooks/types.js';
-export { requestSignal, setRequestTimeout } from './request.js';
+export { type ClientInfo, clientInfo, requestSignal, setRequestTimeout } from './request.js';
 export { version } from './version.js';
 
 /** A handler in Node's manner: `export default (req, res) => { ... }`; Express and Koa apps' callbacks are such. */

@@ -1,9 +1,28 @@
 /**
- * What a handler can say about the request it has in hand: how long it may take, and that it wants to know when to stop. The
+ * What a handler can say about the request it has in hand (how long it may take, that it wants to know when to stop) and ask: who made it. The
  * request objects lead to it by a symbol of the global registry, so that an app's own copy of the package works too.
  */
 import type { IncomingMessage } from 'node:http';
 import { TunicornError } from './errors.js';
+
+/** By whom a request was made, as far as it is known for sure: docs/trust.md. */
+export interface ClientInfo {
+  /** Numeric address of the client, as a PROXY header tells, otherwise the connection's peer; undefined over unix sockets. */
+  readonly address: string | undefined;
+  readonly port: number | undefined;
+  /** https: a proxy of --forwarded-allow-ips says that its client came by it. */
+  readonly scheme: 'http' | 'https';
+  /** Where the connection came in; undefined over unix sockets. */
+  readonly localAddress: string | undefined;
+  readonly localPort: number | undefined;
+  /** The other end of the connection itself: a proxy, if there is one in front. */
+  readonly peerAddress: string | undefined;
+  readonly peerPort: number | undefined;
+  /** Where the client had connected to, as a PROXY header tells; null without one. */
+  readonly proxied: { readonly address: string; readonly port: number } | null;
+  /** The peer is one of --forwarded-allow-ips: its X-Forwarded-For and such may be believed. */
+  readonly trusted: boolean;
+}
 
 /** Property of request objects: where their control comes from. */
 export const CONTROL: unique symbol = Symbol.for('tunicorn.control') as never;
@@ -13,6 +32,7 @@ export interface RequestControl {
   expireIn(ms: number): void;
   /** Aborts when the client has left or the deadline has passed. */
   readonly abortSignal: AbortSignal;
+  readonly client: ClientInfo;
 }
 
 /** What a request object has at CONTROL. */
@@ -50,4 +70,12 @@ export function setRequestTimeout(request: IncomingMessage | Request, seconds: n
  */
 export function requestSignal(request: IncomingMessage | Request): AbortSignal {
   return controlOf(request)?.abortSignal ?? AbortSignal.abort();
+}
+
+/**
+ * By whom the request in hand was made, for fetch handlers and others that have no req.socket. Null when the request is over.
+ * @throws {TunicornError} ERR_TUNICORN_REQUEST if it is no request of tunicorn's.
+ */
+export function clientInfo(request: IncomingMessage | Request): ClientInfo | null {
+  return controlOf(request)?.client ?? null;
 }

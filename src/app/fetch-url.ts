@@ -9,7 +9,8 @@ const PLAIN_TARGET = /^\/[\w\-.~!$&()*+,;=:@%/]*(?:\?[\w\-.~!$&()*+,;=:@%/?]*)?$
 // biome-ignore lint/suspicious/noControlCharactersInRegex: controls and space are among them
 const NOT_IN_HOST = /[\x00-\x20/?#@\\]/;
 const MAX_HOSTS = 128;
-const origins = new Map<string, string | null>();
+const plain = new Map<string, string | null>();
+const secure = new Map<string, string | null>();
 
 /** What is known of a request without its headers. */
 export interface UrlSource {
@@ -44,10 +45,10 @@ export function requestUrl(source: UrlSource, host: string | null): string {
   }
 }
 
-/** `http://host[:port]` in the parser's spelling; null if host is not one. */
+/** `scheme://host[:port]` in the parser's spelling; null if host is not one. */
 function originOf(scheme: string, host: string): string | null {
-  const key = scheme === 'http' ? host : `${scheme} ${host}`;
-  let origin = origins.get(key);
+  const origins = scheme === 'https' ? secure : plain;
+  let origin = origins.get(host);
   if (origin === undefined) {
     origin = null;
     if (host !== '' && !NOT_IN_HOST.test(host)) {
@@ -59,7 +60,7 @@ function originOf(scheme: string, host: string): string | null {
     }
     // The names are the clients': an attacker could invent them for ever.
     if (origins.size >= MAX_HOSTS) origins.clear();
-    origins.set(key, origin);
+    origins.set(host, origin);
   }
   return origin;
 }

@@ -55,7 +55,7 @@ export interface FetchExchange {
   readonly target: string;
   /** Flat list name, value, name, value... as received (names in the client's spelling, values latin1). */
   readonly rawHeaders: string[];
-  /** 'http' or 'https' as tunicorn believes it (only http today). */
+  /** https: a trusted proxy says that its client came by it. */
   readonly scheme: string;
   /** host[:port] of the listening side, used where the request has no Host (HTTP/1.0). */
   readonly localAuthority: string;

@@ -23,6 +23,8 @@ const NEEDS_PROCESS: readonly SettingKey[] = [
   'maxQueue',
   'queueTimeout',
   'deadlineHeader',
+  'proxyProtocol',
+  'proxyAllowIps',
   'accesslog',
   'accessLogFormat',
   'loglevel',

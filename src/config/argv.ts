@@ -38,9 +38,9 @@ interface Arguments {
   prefix: string;
 }
 
-/** '-w, --workers <INT>'; one without a placeholder takes no value. */
-function flagsText(flags: readonly string[], meta: string): string {
-  return meta === '' ? flags.join(', ') : `${flags.join(', ')} <${meta}>`;
+/** '-w, --workers <INT>'; [INT] where the value may be left out; one without a placeholder takes no value. */
+function flagsText(flags: readonly string[], meta: string, bare = false): string {
+  return meta === '' ? flags.join(', ') : `${flags.join(', ')} ${bare ? `[${meta}]` : `<${meta}>`}`;
 }
 
 /** Help text of a setting: description, range and default. */
@@ -58,10 +58,13 @@ function addSetting(program: Commander, setting: Setting, { values: raw, prefix 
   const long = setting.flags.filter((f) => f.startsWith('--'));
   const spellings = [...long, ...(setting.hiddenFlags ?? [])];
   for (const [i, flag] of spellings.entries()) {
-    const option = new Option(flagsText(i === 0 ? [...short, flag] : [flag], setting.kind.meta));
+    const option = new Option(
+      flagsText(i === 0 ? [...short, flag] : [flag], setting.kind.meta, setting.bare !== undefined),
+    );
     option.description = i === 0 ? describe(setting) : '';
     if (i > 0) option.hideHelp();
     if (option.isBoolean() || option.negate) option.preset(option.negate ? 'false' : 'true');
+    if (setting.bare !== undefined) option.preset(setting.bare);
     option.argParser((value: string) => {
       const before = raw.get(setting.key);
       const list = setting.multiple && before ? [...(before.value as string[]), value] : [value];
@@ -119,7 +122,9 @@ export function helpText(): string {
     visibleArguments: () => [],
     optionTerm: (option) => {
       const setting = shown.get(option.long ?? '');
-      return setting ? flagsText(setting.flags, setting.kind.meta) : plain.optionTerm(option);
+      return setting
+        ? flagsText(setting.flags, setting.kind.meta, setting.bare !== undefined)
+        : plain.optionTerm(option);
     },
   });
   return program.helpInformation();

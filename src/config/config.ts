@@ -61,7 +61,8 @@ function reading<T>(raw: RawValue, read: (value: unknown) => T): T {
 
 function defaultValue(setting: Setting, env: Env): { value: unknown; source: string } {
   const raw = setting.env && env[setting.env.variable];
-  if (!setting.env || raw === undefined || raw === '') return { value: setting.default(), source: 'default' };
+  if (!setting.env || raw === undefined || (raw === '' && !setting.env.empty))
+    return { value: setting.default(), source: 'default' };
   const source = `$${setting.env.variable}`;
   return { value: reading({ value: setting.env.value(raw), source }, setting.kind.parse), source };
 }

@@ -23,8 +23,10 @@ export interface Setting<K extends string = string, T = unknown> {
   readonly default: () => T;
   /** The default in words, where it depends on the machine. */
   readonly defaultText?: string;
-  /** A value that the environment gives in place of the default, raw. */
-  readonly env?: { readonly variable: string; readonly value: (raw: string) => string };
+  /** What the flag means without a value; without this it needs one. */
+  readonly bare?: string;
+  /** A value that the environment gives in place of the default, raw. empty: an empty one counts too. */
+  readonly env?: { readonly variable: string; readonly value: (raw: string) => string; readonly empty?: boolean };
   readonly description: string;
 }
 

@@ -13,6 +13,7 @@ import { PROCESS_SETTINGS } from './mechanics.js';
 import { RELOAD_SETTINGS } from './reloading.js';
 import { type Setting, setting } from './setting.js';
 import { TLS_SETTINGS } from './tls.js';
+import { TRUST_SETTINGS } from './trust.js';
 import {
   accessFormat,
   addresses,
@@ -439,6 +440,7 @@ export const SETTINGS = [
   }),
   ...PROCESS_SETTINGS,
   ...TLS_SETTINGS,
+  ...TRUST_SETTINGS,
   setting({
     name: 'sendfile',
     key: 'sendfile',

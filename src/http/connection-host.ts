@@ -1,5 +1,6 @@
 /** What a connection needs of its thread, and what the fetch path's side of a request is to it. */
 import type { Server, ServerResponse } from 'node:http';
+import type { AllowList } from '../trust.js';
 import type { Connection } from './connection.js';
 import type { CostMeter } from './cost.js';
 import type { RequestParser } from './parser.js';
@@ -12,6 +13,8 @@ export interface ConnectionHost {
   readonly clock: Int32Array;
   /** Measures what requests cost; null: nobody wants to know. Set where serverTiming is. */
   readonly meter: CostMeter | null;
+  /** Proxies whose forwarded headers are believed. */
+  readonly forwarders: AllowList;
   /** Responses carry Server-Timing. */
   readonly serverTiming: boolean;
   /** Wait in the thread's own event loop for the fd; neither: no more waiting. */

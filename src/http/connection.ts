@@ -12,8 +12,10 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { errorResponse } from '../answers.js';
 import { EAGAIN, native } from '../native/binding.js';
-import type { ControlSource, RequestControl } from '../request.js';
+import type { ProxyAddresses } from '../proxy-protocol.js';
+import type { ClientInfo, ControlSource, RequestControl } from '../request.js';
 import { type BodyOwner, BodyReader, MAX_TURN, readLate } from './body.js';
+import { clientOf } from './client.js';
 import type { ConnectionHost, OpenExchange } from './connection-host.js';
 import { closeEarly, disconnected, drainResponse, inChunks, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
@@ -79,6 +81,11 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   upgradeFailed: ((error: unknown) => void) | null = null;
   /** The client has sent requests before it had the response to an earlier one. */
   pipelines = false;
+  /** What a PROXY header has told, and whether the request in hand came by https to a trusted proxy. */
+  proxied: ProxyAddresses | null = null;
+  secure = false;
+  /** The peer is one of --forwarded-allow-ips; null: nobody has asked yet. */
+  private believed: boolean | null = null;
   /** Bytes of the current body as they came, framing counted in, and for how long they were waited for, ms (sweep.ts). */
   bodyIn = 0;
   bodyMs = 0;
@@ -106,6 +113,12 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   get socket(): ClientSocket {
     this.socketObject ??= new ClientSocket(this, this.host.clock);
     return this.socketObject;
+  }
+
+  /** What its peer says by forwarded headers is believed. */
+  get trusted(): boolean {
+    this.believed ??= this.host.forwarders.has(this.socket.peerName);
+    return this.believed;
   }
 
   get hasSocket(): boolean {
@@ -371,6 +384,10 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   get abortSignal(): AbortSignal {
     this.aborter ??= new AbortController();
     return this.aborter.signal;
+  }
+
+  get client(): ClientInfo {
+    return clientOf(this);
   }
 
   // --- Wire: what the socket asks ---

@@ -39,7 +39,7 @@ export class Exchange implements OpenExchange, ControlSource {
   readonly method: string;
   readonly target: string;
   readonly rawHeaders: string[];
-  readonly scheme = 'http';
+  readonly scheme: 'http' | 'https';
   readonly hasBody: boolean;
   private readonly conn: Connection;
   private readonly host: ExchangeHost;
@@ -63,6 +63,7 @@ export class Exchange implements OpenExchange, ControlSource {
     this.method = parser.method;
     this.target = parser.url;
     this.rawHeaders = parser.headers;
+    this.scheme = conn.secure ? 'https' : 'http';
     this.versionMinor = parser.versionMinor;
     this.keepAlive = parser.keepAlive;
     this.complete = complete;

@@ -6,6 +6,7 @@
  * parsed anew when more came (thread/handle.ts), so any thread can go on with it. Bodies and trailers go on in the
  * same MessageParser, split anywhere.
  */
+import type { Watch } from '../trust.js';
 import {
   HPE_INVALID_METHOD,
   HPE_INVALID_VERSION,
@@ -72,6 +73,8 @@ export class RequestParser {
   versionMinor = 1;
   keepAlive = false;
   upgrade = false;
+  /** A field may be one that somebody watches for. */
+  notable = false;
   /** name, value, name, value ... as received, values without the white space around them. */
   headers: string[] = [];
   /** Body pieces that the last execute() met: at, length, at, length ... in memory. */
@@ -97,9 +100,15 @@ export class RequestParser {
   private expectValue = false;
   /** For each field: name at, name end, value at, value end. */
   private readonly spans: Int32Array;
+  /** 1 for the lengths of names (modulo 256) that are watched for. */
+  private readonly watched = new Uint8Array(256);
+  private readonly underscores: boolean;
 
-  constructor(limits: Limits) {
+  /** watch: which fields make a request notable; none if it is left out. */
+  constructor(limits: Limits, watch: Watch = { lengths: [], underscores: false }) {
     this.limits = limits;
+    for (const length of watch.lengths) this.watched[length & 255] = 1;
+    this.underscores = watch.underscores;
     this.spans = new Int32Array((limits.fields + 1) * 4);
     this.llhttp = new Llhttp(this.callbacks(), INPUT_BYTES);
   }
@@ -129,6 +138,11 @@ export class RequestParser {
 
   grow(keep: number): void {
     this.llhttp.grow(Math.min(this.inputSize * 2, this.maxHead + INPUT_BYTES), keep);
+  }
+
+  /** What comes is no head: nothing is known of what an answer should be. */
+  forget(): void {
+    this.start = this.inputAt;
   }
 
   /** A parser for a new message. */
@@ -329,6 +343,9 @@ export class RequestParser {
       return this.fail(400, 'Invalid request target');
     }
     const headers: string[] = [];
+    const { watched } = this;
+    // Mostly there is none in the whole head: one look for all names.
+    let notable = this.underscores && text.indexOf('_') >= 0 ? 1 : 0;
     let hosts = 0;
     let host = -1;
     let hostEnd = -1;
@@ -342,6 +359,7 @@ export class RequestParser {
       const name = text.slice(spans[i] - start, spans[i + 1] - start);
       const value = text.slice(spans[i + 2] - start, end - start);
       headers.push(name, value);
+      notable |= watched[nameLength & 255];
       if (nameLength === 4) {
         if (spellsHost(memory, spans[i])) {
           hosts++;
@@ -373,6 +391,7 @@ export class RequestParser {
       this.current.chunked = true;
     }
     this.headers = headers;
+    this.notable = notable !== 0;
     // llhttp takes Proxy-Connection for it, too, and in HTTP/1.0 "keep-alive" even beside "close" (RFC 9112, 9.3).
     this.keepAlive = connection === '' ? this.versionMinor === 1 : keepsAlive(connection, this.versionMinor);
     this.upgrade = exports.llhttp_get_upgrade(pointer) === 1;

@@ -6,12 +6,17 @@
 import type { Server } from 'node:http';
 import { Duplex } from 'node:stream';
 import { native, type SocketAddress } from '../native/binding.js';
+import type { ProxyAddresses } from '../proxy-protocol.js';
 import { threadServer } from './observe.js';
 
 /** The connection as its socket sees it. */
 export interface Wire {
   readonly fd: number;
   readonly bytesRead: number;
+  /** What a PROXY header has told of the connection. */
+  readonly proxied: ProxyAddresses | null;
+  /** The client came by https to a trusted proxy: the request in hand says so. */
+  readonly secure: boolean;
   /** The fd still is this connection's. */
   readonly open: boolean;
   /** The http.Server of a program that listens itself. */
@@ -73,7 +78,8 @@ export abstract class SocketFace extends Duplex {
     return this.local;
   }
 
-  private remote(): SocketAddress | null {
+  /** The other end of the connection itself, which may be a proxy; null where it is not known any more. */
+  get peerName(): SocketAddress | null {
     if (!this.peer && this.wire.open) {
       const address = native.getPeerName(this.wire.fd);
       if (typeof address !== 'number') this.peer = address;
@@ -81,27 +87,35 @@ export abstract class SocketFace extends Duplex {
     return this.peer;
   }
 
+  private get client(): { address: string; port: number } | null {
+    return this.wire.proxied ?? tcp(this.peerName);
+  }
+
   get remoteAddress(): string | undefined {
-    return this.remote()?.address || undefined;
+    return this.client?.address;
   }
   get remotePort(): number | undefined {
-    return this.remote()?.port || undefined;
+    return this.client?.port;
   }
   get remoteFamily(): string | undefined {
-    return familyName(this.remote());
+    return familyName(this.client);
   }
   get localAddress(): string | undefined {
-    return this.localName()?.address || undefined;
+    return tcp(this.localName())?.address;
   }
   get localPort(): number | undefined {
-    return this.localName()?.port || undefined;
+    return tcp(this.localName())?.port;
   }
   get localFamily(): string | undefined {
-    return familyName(this.localName());
+    return familyName(tcp(this.localName()));
+  }
+  /** As a TLSSocket's, by which frameworks know https; undefined otherwise, as a net.Socket's. */
+  get encrypted(): true | undefined {
+    return this.wire.secure ? true : undefined;
   }
   address(): object {
-    const a = this.localName();
-    return a && a.family !== 'unix' ? { address: a.address, family: familyName(a), port: a.port } : {};
+    const a = tcp(this.localName());
+    return a ? { address: a.address, family: familyName(a), port: a.port } : {};
   }
   /** Bytes that this thread has read from the connection. */
   get bytesRead(): number {
@@ -166,6 +180,11 @@ export abstract class SocketFace extends Duplex {
   }
 }
 
-function familyName(a: SocketAddress | null): string | undefined {
-  return a === null || a.family === 'unix' ? undefined : a.family === 'tcp4' ? 'IPv4' : 'IPv6';
+/** As in Node, unix sockets have no addresses. */
+function tcp(a: SocketAddress | null): SocketAddress | null {
+  return a?.family === 'unix' ? null : a;
+}
+
+function familyName(a: { address: string } | null): string | undefined {
+  return a === null ? undefined : a.address.includes(':') ? 'IPv6' : 'IPv4';
 }

@@ -90,6 +90,8 @@ export const ACTIVE = 2;
 export const RING_ENTRIES = 256;
 /** Words of one connection in the table. */
 export const CONN_WORDS = 8;
+/** Bytes of what a PROXY header told of a connection (proxied.ts). */
+export const PROXIED_BYTES = 98;
 
 /** What is sent to a thread at its start: all of it shared or plain. */
 export interface SharedMemory {
@@ -97,6 +99,8 @@ export interface SharedMemory {
   rings: SharedArrayBuffer;
   conns: SharedArrayBuffer;
   routes: SharedArrayBuffer;
+  /** Null where no PROXY headers are looked for. */
+  proxied: SharedArrayBuffer | null;
   /** Slots for pool threads: those that are wanted, and spare ones for replacements. */
   threads: number;
   /** File descriptors that the table has room for. */
@@ -137,11 +141,12 @@ export class Shared {
   }
 }
 
-/** Allocates the memory for a worker; fds are the caller's. */
+/** Allocates the memory for a worker; fds are the caller's. proxied: connections may begin with PROXY headers. */
 export function allocate(
   threads: number,
   maxFds: number,
   fds: Pick<SharedMemory, 'epfd' | 'mainWake' | 'threadWake'>,
+  proxied = false,
 ): SharedMemory {
   const bytes = Int32Array.BYTES_PER_ELEMENT;
   return {
@@ -149,6 +154,7 @@ export function allocate(
     rings: new SharedArrayBuffer(2 * (threads + 1) * RING_ENTRIES * 2 * bytes),
     conns: new SharedArrayBuffer(maxFds * CONN_WORDS * bytes),
     routes: new SharedArrayBuffer(routeBytes()),
+    proxied: proxied ? new SharedArrayBuffer(maxFds * PROXIED_BYTES) : null,
     threads,
     maxFds,
     ...fds,

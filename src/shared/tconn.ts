@@ -67,6 +67,8 @@ export const WHOLE = 16;
 export const READ_AHEAD = 32;
 /** It has left HTTP: its thread keeps it until it is closed, and nobody else can do anything with it. */
 export const UPGRADED = 64;
+/** Its beginning was looked at for a PROXY header (proxied.ts). */
+export const PREFACED = 128;
 /** Bits above: index of the listener it came from. */
 const LISTENER_SHIFT = 8;
 

@@ -28,6 +28,10 @@ class ConnFacts implements AccessFacts {
     return this.conn.socket.remoteAddress ?? '';
   }
 
+  get scheme(): string {
+    return this.conn.secure ? 'https' : 'http';
+  }
+
   get method(): string {
     return this.conn.method;
   }

@@ -30,12 +30,15 @@ import type { WriteCallback } from '../http/socket-face.js';
 import { EAGAIN, native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
 import { C, T } from '../shared/memory.js';
+import { Proxied } from '../shared/proxied.js';
 import { HAS_HEAD, limitAfter, WHOLE } from '../shared/tconn.js';
+import { AllowList, Forwarded } from '../trust.js';
 import { expectOf, worthParsing } from './heads.js';
 import { answerHealth } from './health.js';
 import { type HandlerOptions, Holder } from './holder.js';
 import { FENCED, RUN, WAIT } from './lanes.js';
 import { hasLeft } from './sweep.js';
+import { lookAtFields, MORE, takePreface } from './trust.js';
 import { handOver, hookFor, hookForExpect } from './upgrade.js';
 
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
@@ -43,6 +46,9 @@ const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   readonly parser: RequestParser;
   readonly keepAliveLines: string;
+  readonly forwarders: AllowList;
+  readonly forwarded: Forwarded;
+  readonly proxied: Proxied | null;
   /** The connection whose handler ran last, for errors that carry no trace of theirs. */
   private latest: Connection | null = null;
   private readonly maxHead: number;
@@ -54,11 +60,11 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   constructor(options: HandlerOptions) {
     super(options);
     const { config } = options;
-    this.parser = new RequestParser({
-      line: config.limitRequestLine,
-      fields: config.limitRequestFields,
-      fieldSize: config.limitRequestFieldSize,
-    });
+    this.forwarders = new AllowList(config.forwardedAllowIps);
+    this.forwarded = new Forwarded(config);
+    this.proxied = Proxied.open(config, options.shared, options.table);
+    const { limitRequestLine: line, limitRequestFields: fields, limitRequestFieldSize: fieldSize } = config;
+    this.parser = new RequestParser({ line, fields, fieldSize }, this.forwarded.watch);
     this.maxHead = this.parser.maxHead;
     this.current = options.shared.threadWord(options.slot, T.CURRENT);
     this.healthPath = config.healthPath;
@@ -72,6 +78,8 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       conn = new Connection(this, fd, generation);
       this.connections.set(fd, conn);
     }
+    // Another thread may have read it, also where this one has seen the connection before.
+    if (this.proxied !== null) conn.proxied ??= this.proxied.of(fd);
     conn.waitedMs = queued ? Math.max(0, (native.clock() - this.o.table.began(fd)) | 0) : -1;
     this.receive(conn);
     conn.waitedMs = -1;
@@ -115,12 +123,22 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     if (n > 0) {
       conn.full = n === room;
       conn.bytesRead += n;
-      this.process(conn, have + n, have, null);
+      if (this.proxied?.isUnread(facts)) this.begin(conn, this.proxied, have + n, have);
+      else this.process(conn, have + n, have, null);
     } else if (n === EAGAIN) {
       conn.full = false;
       if (have > 0) this.keepHead(conn, have, false);
       else this.release(conn);
     } else this.drop(conn, null);
+  }
+
+  /** The first bytes of a connection, which a PROXY header may stand before. */
+  private begin(conn: Connection, proxied: Proxied, length: number, old: number): void {
+    const left = takePreface(this, proxied, conn, length);
+    if (left === MORE) this.keepHead(conn, length, old === 0);
+    else if (left > 0) this.process(conn, left, left === length ? old : 0, null);
+    // The header alone: as one that has sent nothing yet.
+    else if (left === 0) this.release(conn);
   }
 
   /** Parses `length` bytes of input, the first `old` of which were there before. `early`: the same bytes, to be kept. */
@@ -141,6 +159,13 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       parser.end(message);
       const status = result === FAILED ? parser.status : 431;
       this.refused(conn, status, result === FAILED ? parser.reason : 'Request head too long');
+      return;
+    }
+    conn.secure = false;
+    const wrong = parser.notable ? lookAtFields(this, conn) : '';
+    if (wrong !== '') {
+      parser.end(message);
+      this.refused(conn, 400, wrong);
       return;
     }
     const lane = this.lanes.judge(conn, parser.method, parser.url, this.clock[0]);

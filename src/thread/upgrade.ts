@@ -10,6 +10,7 @@
  */
 import { errorResponse } from '../answers.js';
 import type { HookEvent } from '../app/types.js';
+import { dress } from '../http/client.js';
 import type { Connection } from '../http/connection.js';
 import { makeRequest } from '../http/message.js';
 import { openSocket } from '../http/upgrade.js';
@@ -59,6 +60,7 @@ export function handOver(handler: Handler, conn: Connection, event: HookEvent): 
     table.setFacts(fd, table.facts(fd) & ~IN_HAND);
     if (!conn.active) log();
   });
+  dress(socket, conn);
   // Its events are the thread's own from here on.
   if ((table.facts(fd) & REGISTERED) !== 0) o.driver.unregister(fd);
   table.setFacts(fd, (table.facts(fd) | UPGRADED) & ~REGISTERED);

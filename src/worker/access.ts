@@ -6,6 +6,7 @@ import { type AccessFormat, compileAccessFormat } from '../access-format.js';
 import type { Config } from '../config/settings.js';
 import { type AccessLog, openAccessLog } from '../log.js';
 import { native } from '../native/binding.js';
+import type { Proxied } from '../shared/proxied.js';
 import type { Routes } from '../shared/routes.js';
 import type { ConnTable } from '../shared/tconn.js';
 
@@ -14,12 +15,14 @@ const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP\/1\.([01])\r?$/;
 export class MainAccess {
   private readonly table: ConnTable;
   private readonly routes: Routes;
+  private readonly proxied: Proxied | null;
   private readonly log: AccessLog | null;
   private readonly format: AccessFormat;
 
-  constructor(config: Config, table: ConnTable, routes: Routes) {
+  constructor(config: Config, table: ConnTable, routes: Routes, proxied: Proxied | null) {
     this.table = table;
     this.routes = routes;
+    this.proxied = proxied;
     this.log = openAccessLog(config.accesslog);
     this.format = compileAccessFormat(config.accessLogFormat);
   }
@@ -34,7 +37,8 @@ export class MainAccess {
     const bodyAt = answer.indexOf('\r\n\r\n');
     this.log.write(
       this.format.line({
-        remoteAddress: typeof peer === 'object' ? peer.address : '',
+        remoteAddress: more.client ?? this.proxied?.of(fd)?.address ?? (typeof peer === 'object' ? peer.address : ''),
+        scheme: '',
         method,
         target,
         versionMinor: Number(minor),
@@ -59,4 +63,6 @@ export interface MainFacts {
   thread: number | '';
   durationMs: number;
   queueMs: number;
+  /** Whom a PROXY header names that no thread has read. */
+  client?: string;
 }

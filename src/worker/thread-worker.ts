@@ -22,6 +22,7 @@ import { type Outcome, ThreadPool } from '../pool/thread-pool.js';
 import { tinypoolHost } from '../pool/tinypool.js';
 import { Driver } from '../shared/driver.js';
 import { allocate, C, CLOSING, PATIENT, Shared } from '../shared/memory.js';
+import { Proxied } from '../shared/proxied.js';
 import { Routes } from '../shared/routes.js';
 import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
 import { Acceptor } from './acceptor.js';
@@ -88,11 +89,16 @@ export class ThreadWorker extends Worker {
     const sync = config.workerClass === 'sync';
     const threads = sync ? 1 : mostThreads(config.threads) + SPARE_SLOTS;
     this.shared = new Shared(
-      allocate(threads, native.maxFds(), {
-        epfd: must(native.epollCreate(), 'epoll_create1'),
-        mainWake: must(native.eventfd(), 'eventfd'),
-        threadWake: Array.from({ length: threads + 1 }, () => must(native.eventfd(), 'eventfd')),
-      }),
+      allocate(
+        threads,
+        native.maxFds(),
+        {
+          epfd: must(native.epollCreate(), 'epoll_create1'),
+          mainWake: must(native.eventfd(), 'eventfd'),
+          threadWake: Array.from({ length: threads + 1 }, () => must(native.eventfd(), 'eventfd')),
+        },
+        config.proxyProtocol !== 'off',
+      ),
     );
     this.table = new ConnTable(this.shared);
     this.routes = new Routes(this.shared.memory.routes);
@@ -143,11 +149,13 @@ export class ThreadWorker extends Worker {
     const { shared, table, driver, conns, pool, log } = this;
     const lingerer = new Lingerer(table, (conn) => this.forget(conn));
     this.lingerer = lingerer;
-    const access = new MainAccess(config, table, this.routes);
+    const proxied = Proxied.open(config, shared, table);
+    const access = new MainAccess(config, table, this.routes, proxied);
     this.access = access;
     const common = { shared, table, conns, config, pool, lingerer, access, log };
     this.waiting = new WaitQueue({
       ...common,
+      proxied,
       answer: (head) => this.answerHealth(head),
       toSelector: (conn) => this.toSelector(conn),
     });

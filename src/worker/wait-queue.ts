@@ -14,7 +14,9 @@ import type { Config } from '../config/settings.js';
 import type { Logger } from '../log.js';
 import { CLIENT_ENDED, EPOLLRDHUP, native } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
+import type { ProxyAddresses } from '../proxy-protocol.js';
 import { C, type Shared } from '../shared/memory.js';
+import type { Proxied } from '../shared/proxied.js';
 import { type ConnTable, HAS_HEAD, limitAfter, OWNER_IDLE, OWNER_QUEUED, REGISTERED } from '../shared/tconn.js';
 import type { MainAccess } from './access.js';
 import type { Lingerer } from './lingerer.js';
@@ -38,6 +40,8 @@ export interface WaitQueueOptions {
   pool: ThreadPool;
   lingerer: Lingerer;
   access: MainAccess;
+  /** Null: no PROXY headers are looked for. */
+  proxied: Proxied | null;
   log: Logger;
   /** A request that main can answer itself: the whole response, or null. Asked with the first bytes of what waits. */
   answer(head: Buffer): string | null;
@@ -126,12 +130,13 @@ export class WaitQueue {
       return true;
     }
     if (n <= 0) return false;
-    const answer = this.o.answer(this.head.subarray(0, n));
+    const head = this.beginning(fd, n).rest;
+    const answer = this.o.answer(head);
     if (answer !== null) {
       if (table.seizeQueued(fd, conn.generation)) lingerer.end(conn, answer);
       return true;
     }
-    const ms = Number(this.deadlineHeader?.exec(this.head.latin1Slice(0, n))?.[1] ?? 0);
+    const ms = Number(this.deadlineHeader?.exec(head.latin1Slice())?.[1] ?? 0);
     table.setLimit(fd, limitAfter(clock, ms));
     return false;
   }
@@ -163,7 +168,7 @@ export class WaitQueue {
     if (!table.seizeQueued(fd, conn.generation)) return;
     if (state === CLIENT_ENDED) {
       conn.asked = true;
-      if (/^[^\r\n]* HTTP\/1\.1\r?\n/.test(this.headOf(fd))) native.sendString(fd, INTERIM, 0);
+      if (/^[^\r\n]* HTTP\/1\.1\r?\n/.test(this.headOf(fd).head)) native.sendString(fd, INTERIM, 0);
       state = native.hangup(fd);
     }
     if (state !== CLIENT_ENDED) return lingerer.end(conn, '');
@@ -173,10 +178,19 @@ export class WaitQueue {
   }
 
   /** The first bytes of what waits: kept by the thread that read it, or still in the kernel. */
-  private headOf(fd: number): string {
-    if ((this.o.table.facts(fd) & HAS_HEAD) !== 0) return native.headLine(fd);
+  private headOf(fd: number): { head: string; client?: string } {
+    if ((this.o.table.facts(fd) & HAS_HEAD) !== 0) return { head: native.headLine(fd) };
     const n = native.peekBytes(fd, this.head, HEAD);
-    return n > 0 ? this.head.latin1Slice(0, n) : '';
+    if (n <= 0) return { head: '' };
+    const { rest, addresses } = this.beginning(fd, n);
+    return { head: rest.latin1Slice(), client: addresses?.address };
+  }
+
+  /** The first n bytes of what waits, which were looked at, without a PROXY header. */
+  private beginning(fd: number, n: number): { rest: Buffer; addresses: ProxyAddresses | null } {
+    const { proxied } = this.o;
+    const head = this.head.subarray(0, n);
+    return proxied === null ? { rest: head, addresses: null } : proxied.peel(fd, head);
   }
 
   private refuse(conn: TConn, why: string): void {
@@ -185,9 +199,9 @@ export class WaitQueue {
     const queueMs = (native.clock() - table.began(fd)) | 0;
     if (!table.seizeQueued(fd, conn.generation)) return;
     this.refusals++;
-    const head = this.headOf(fd);
+    const { head, client } = this.headOf(fd);
     const answer = errorResponse(503, why, '', head.startsWith('HEAD '));
-    access.write(fd, head, 503, answer, { thread: '', durationMs: queueMs, queueMs });
+    access.write(fd, head, 503, answer, { thread: '', durationMs: queueMs, queueMs, client });
     lingerer.end(conn, answer);
   }
 

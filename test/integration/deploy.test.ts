@@ -231,7 +231,7 @@ describe('nginx in front of a unix socket', {
     const args = line.split(' ').map((word) => word.replace('/srv/app/', ''));
     one = tunicorn(dir, ['--bind', `unix:${socket}`, '--status-bind', '127.0.0.1:0', ...args]);
     await one.waitFor(/Booting worker/);
-    nginx = await Nginx.serve((port) => {
+    nginx = await Nginx.serve(([port]) => {
       const text = read('nginx.conf')
         .replace('/run/tunicorn/app.sock', socket)
         .replace('listen 80;', `listen 127.0.0.1:${port};`);

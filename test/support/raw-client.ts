@@ -47,7 +47,11 @@ export class RawClient {
     });
   }
 
-  static connect(port: number, options: { readableHighWaterMark?: number } = {}): Promise<RawClient> {
+  /** path: a unix socket, in place of the port. localAddress: to connect from; all of 127.0.0.0/8 is this machine's. */
+  static connect(
+    port: number,
+    options: { readableHighWaterMark?: number; localAddress?: string; path?: string } = {},
+  ): Promise<RawClient> {
     return new Promise((resolve, reject) => {
       const socket = connect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true, ...options });
       socket.once('error', reject);

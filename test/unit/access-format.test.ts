@@ -8,6 +8,7 @@ const STAMP = /\[\d\d\/(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\/\d{4
 function facts(some: Partial<AccessFacts> = {}): AccessFacts {
   return {
     remoteAddress: '192.0.2.7',
+    scheme: 'http',
     method: 'GET',
     target: '/a/b%20c?x=1&y=%22',
     versionMinor: 1,

@@ -23,6 +23,8 @@ const COMMON = [
   'config',
   'access-format',
   'hooks',
+  'trust',
+  'proxy-protocol',
 ];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
@@ -53,6 +55,8 @@ const LAYERS: Record<string, string[]> = {
   version: [],
   'access-format': [],
   'access-atoms': [],
+  trust: [],
+  'proxy-protocol': [],
 };
 /** The lowest layers do without most of what is common. */
 const NARROW: Record<string, string[]> = {
@@ -62,6 +66,8 @@ const NARROW: Record<string, string[]> = {
   errors: [],
   version: [],
   'log-file': [],
+  trust: [],
+  'proxy-protocol': [],
   'access-atoms': [],
   'access-format': ['access-atoms'],
   config: ['errors', 'version', 'config', 'access-format'],
