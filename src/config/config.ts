@@ -112,6 +112,10 @@ function checkTogether(config: Config, given: Values): void {
   if (both !== undefined && !both.endsWith(':0')) {
     throw refuse(given.get('statusBind'), `${at('statusBind')}: ${show(both)} is an address of --bind already`);
   }
+  if (config.certfile !== null && config.proxyProtocol !== 'off') {
+    const why = 'PROXY headers are not read before TLS: have the proxy end TLS, or leave one of the two out';
+    throw refuse(given.get('proxyProtocol'), `${at('proxyProtocol')} and ${at('certfile')}: ${why}`);
+  }
 }
 
 /**

@@ -21,10 +21,11 @@ export function clientOf(conn: Connection): ClientInfo {
 }
 
 /** Has Node's own socket show what the connection's was told by proxies. */
-export function dress(socket: Socket, { socket: face, proxied, secure }: Connection): void {
+export function dress(socket: Socket, { socket: face, proxied, secure, tls }: Connection): void {
   const show = (name: string, value: unknown) =>
     Object.defineProperty(socket, name, { value, configurable: true, enumerable: true });
   if (secure) show('encrypted', true);
-  if (proxied === null) return;
+  if (proxied === null && !tls) return;
   for (const name of ['remoteAddress', 'remotePort', 'remoteFamily'] as const) show(name, face[name]);
+  if (tls) for (const name of ['localAddress', 'localPort', 'localFamily'] as const) show(name, face[name]);
 }

@@ -15,6 +15,8 @@ export interface ConnectionHost {
   readonly meter: CostMeter | null;
   /** Proxies whose forwarded headers are believed. */
   readonly forwarders: AllowList;
+  /** Connections come from the front: what they are on the wire says nothing. */
+  readonly tls: boolean;
   /** Responses carry Server-Timing. */
   readonly serverTiming: boolean;
   /** Wait in the thread's own event loop for the fd; neither: no more waiting. */

@@ -83,6 +83,8 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   pipelines = false;
   /** What a PROXY header has told, and whether the request in hand came by https to a trusted proxy. */
   proxied: ProxyAddresses | null = null;
+  /** The client, and where it had connected to, with TLS; null: by a unix socket. */
+  ends: ProxyAddresses | null = null;
   secure = false;
   /** The peer is one of --forwarded-allow-ips; null: nobody has asked yet. */
   private believed: boolean | null = null;
@@ -119,6 +121,10 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   get trusted(): boolean {
     this.believed ??= this.host.forwarders.has(this.socket.peerName);
     return this.believed;
+  }
+
+  get tls(): boolean {
+    return this.host.tls;
   }
 
   get hasSocket(): boolean {

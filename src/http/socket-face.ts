@@ -15,6 +15,9 @@ export interface Wire {
   readonly bytesRead: number;
   /** What a PROXY header has told of the connection. */
   readonly proxied: ProxyAddresses | null;
+  /** It came by TLS: `ends` says from where and to where, null = by a unix socket. */
+  readonly tls: boolean;
+  readonly ends: ProxyAddresses | null;
   /** The client came by https to a trusted proxy: the request in hand says so. */
   readonly secure: boolean;
   /** The fd still is this connection's. */
@@ -71,6 +74,8 @@ export abstract class SocketFace extends Duplex {
   // --- what net.Socket has ---
 
   private localName(): SocketAddress | null {
+    const { tls, ends } = this.wire;
+    if (tls) return ends === null ? UNIX : named(ends.proxyAddress, ends.proxyPort);
     if (!this.local && this.wire.open) {
       const address = native.getSockName(this.wire.fd);
       if (typeof address !== 'number') this.local = address;
@@ -80,6 +85,8 @@ export abstract class SocketFace extends Duplex {
 
   /** The other end of the connection itself, which may be a proxy; null where it is not known any more. */
   get peerName(): SocketAddress | null {
+    const { tls, ends } = this.wire;
+    if (tls) return ends === null ? UNIX : named(ends.address, ends.port);
     if (!this.peer && this.wire.open) {
       const address = native.getPeerName(this.wire.fd);
       if (typeof address !== 'number') this.peer = address;
@@ -178,6 +185,12 @@ export abstract class SocketFace extends Duplex {
   unref(): this {
     return this;
   }
+}
+
+const UNIX: SocketAddress = { family: 'unix', address: '', port: 0 };
+
+function named(address: string, port: number): SocketAddress {
+  return { family: address.includes(':') ? 'tcp6' : 'tcp4', address, port };
 }
 
 /** As in Node, unix sockets have no addresses. */

@@ -1,5 +1,6 @@
 /**
- * Proxied: what PROXY headers have told of connections (--proxy-protocol). A header is read once, before the first request, by
+ * Proxied: what PROXY headers have told of connections (--proxy-protocol), or what the front knows of them (--certfile: main
+ * records it before any thread has the connection). A header is read once, before the first request, by
  * whichever thread meets it; the addresses are kept in shared memory by fd, because the next request may be another
  * thread's, and main shows them in its own access lines. That it was read is a fact of the connection (PREFACED).
  *
@@ -31,10 +32,10 @@ export class Proxied {
     this.entries = Buffer.from(memory);
   }
 
-  /** Null where no PROXY headers are looked for. */
+  /** Null where there is nothing to know. */
   static open(config: Config, shared: Shared, table: ConnTable): Proxied | null {
     const { proxied } = shared.memory;
-    if (config.proxyProtocol === 'off' || proxied === null) return null;
+    if (proxied === null) return null;
     return new Proxied(config.proxyProtocol, new AllowList(config.proxyAllowIps), table, proxied);
   }
 

@@ -49,6 +49,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   readonly forwarders: AllowList;
   readonly forwarded: Forwarded;
   readonly proxied: Proxied | null;
+  readonly tls: boolean;
   /** The connection whose handler ran last, for errors that carry no trace of theirs. */
   private latest: Connection | null = null;
   private readonly maxHead: number;
@@ -62,6 +63,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     const { config } = options;
     this.forwarders = new AllowList(config.forwardedAllowIps);
     this.forwarded = new Forwarded(config);
+    this.tls = config.certfile !== null;
     this.proxied = Proxied.open(config, options.shared, options.table);
     const { limitRequestLine: line, limitRequestFields: fields, limitRequestFieldSize: fieldSize } = config;
     this.parser = new RequestParser({ line, fields, fieldSize }, this.forwarded.watch);
@@ -79,7 +81,8 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       this.connections.set(fd, conn);
     }
     // Another thread may have read it, also where this one has seen the connection before.
-    if (this.proxied !== null) conn.proxied ??= this.proxied.of(fd);
+    if (this.tls) conn.ends ??= this.proxied?.of(fd) ?? null;
+    else if (this.proxied !== null) conn.proxied ??= this.proxied.of(fd);
     conn.waitedMs = queued ? Math.max(0, (native.clock() - this.o.table.began(fd)) | 0) : -1;
     this.receive(conn);
     conn.waitedMs = -1;
@@ -161,7 +164,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       this.refused(conn, status, result === FAILED ? parser.reason : 'Request head too long');
       return;
     }
-    conn.secure = false;
+    conn.secure = this.tls;
     const wrong = parser.notable ? lookAtFields(this, conn) : '';
     if (wrong !== '') {
       parser.end(message);

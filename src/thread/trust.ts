@@ -50,7 +50,7 @@ export function lookAtFields({ parser, forwarded, o }: Handler, conn: Connection
   const wrong = forwarded.look(parser.headers, conn);
   if (wrong !== '') return wrong;
   parser.headers = forwarded.fields;
-  conn.secure = forwarded.secure;
+  conn.secure ||= forwarded.secure;
   if (forwarded.dropped && !told) {
     told = true;
     o.log.info('A header with an underscore in its name was dropped, as others will be: see --header-map');

@@ -75,6 +75,7 @@ export class ThreadWorker extends Worker {
   private readonly status: StatusServer;
   private readonly recycler: Recycler | null;
   private readonly acceptor: Acceptor;
+  private readonly proxied: Proxied | null;
   /** With --certfile: speaks TLS. */
   private readonly front: Front | null;
   /** Requests after which the process leaves, 0 = never: class sync. Threads of gthread are recycled. */
@@ -97,7 +98,7 @@ export class ThreadWorker extends Worker {
           mainWake: must(native.eventfd(), 'eventfd'),
           threadWake: Array.from({ length: threads + 1 }, () => must(native.eventfd(), 'eventfd')),
         },
-        config.proxyProtocol !== 'off',
+        config.proxyProtocol !== 'off' || boot.tls !== null,
       ),
     );
     this.table = new ConnTable(this.shared);
@@ -150,6 +151,7 @@ export class ThreadWorker extends Worker {
     const lingerer = new Lingerer(table, (conn) => this.forget(conn));
     this.lingerer = lingerer;
     const proxied = Proxied.open(config, shared, table);
+    this.proxied = proxied;
     const access = new MainAccess(config, table, this.routes, proxied);
     this.access = access;
     const common = { shared, table, conns, config, pool, lingerer, access, log };
@@ -281,9 +283,15 @@ export class ThreadWorker extends Worker {
   }
 
   /** From the front: as one that was accepted. */
-  private admitPlain({ fd }: Plain): void {
-    if (fd >= this.shared.memory.maxFds) native.close(fd);
-    else this.admit(this.makeConn(fd, 0));
+  private admitPlain({ fd, peer, local }: Plain): void {
+    if (fd >= this.shared.memory.maxFds) {
+      native.close(fd);
+      return;
+    }
+    const conn = this.makeConn(fd, 0);
+    const ends = peer && local && { ...peer, proxyAddress: local.address, proxyPort: local.port };
+    this.proxied?.record(fd, ends);
+    this.admit(conn);
   }
 
   /** Main owns it: the selector tells when something has come, unless a thread has had it in between and knows more. */
