@@ -1,7 +1,7 @@
 /**
- * What a thread does with a connection, in gunicorn's words: handle(conn) receives and parses, handleRequest calls the app,
- * finishRequest decides what becomes of the connection. The only file that joins the shared state of a connection
- * (shared/tconn.ts) with its life in HTTP (http/connection.ts).
+ * What a thread does with a connection, in gunicorn's words: handle(conn) receives and parses (reader.ts), handleRequest calls the
+ * app, finishRequest decides what becomes of the connection. With reader.ts and holder.ts, what joins the shared state of a
+ * connection (shared/tconn.ts) with its life in HTTP (http/connection.ts).
  *
  *     handle ─ recv, parse ─┬ head incomplete ─> keepHead ─> selector (head deadline)
  *                           ├ malformed ─> refuse ─> linger ─> close
@@ -25,34 +25,23 @@ import {
   makeResponse,
 } from '../http/message.js';
 import { handleObserved, observed } from '../http/observe.js';
-import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
 import type { WriteCallback } from '../http/socket-face.js';
-import { EAGAIN, native } from '../native/binding.js';
+import { native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE } from '../selector/selector.js';
 import { C, T } from '../shared/memory.js';
-import { Proxied } from '../shared/proxied.js';
-import { HAS_HEAD, limitAfter, WHOLE } from '../shared/tconn.js';
-import { AllowList, Forwarded } from '../trust.js';
-import { expectOf, worthParsing } from './heads.js';
+import { expectOf } from './heads.js';
 import { answerHealth } from './health.js';
-import { type HandlerOptions, Holder } from './holder.js';
-import { FENCED, RUN, WAIT } from './lanes.js';
+import type { HandlerOptions } from './holder.js';
+import { Reader } from './reader.js';
 import { hasLeft } from './sweep.js';
-import { lookAtFields, MORE, takePreface } from './trust.js';
 import { handOver, hookFor, hookForExpect } from './upgrade.js';
 
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
-export class Handler extends Holder implements ConnectionHost, ExchangeHost {
-  readonly parser: RequestParser;
+export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   readonly keepAliveLines: string;
-  readonly forwarders: AllowList;
-  readonly forwarded: Forwarded;
-  readonly proxied: Proxied | null;
-  readonly tls: boolean;
   /** The connection whose handler ran last, for errors that carry no trace of theirs. */
   private latest: Connection | null = null;
-  private readonly maxHead: number;
   private readonly current: number;
   private readonly healthPath: string;
   private deferred: WriteCallback[] | null = null;
@@ -61,170 +50,16 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
   constructor(options: HandlerOptions) {
     super(options);
     const { config } = options;
-    this.forwarders = new AllowList(config.forwardedAllowIps);
-    this.forwarded = new Forwarded(config);
-    this.tls = config.certfile !== null;
-    this.proxied = Proxied.open(config, options.shared, options.table);
-    const { limitRequestLine: line, limitRequestFields: fields, limitRequestFieldSize: fieldSize } = config;
-    this.parser = new RequestParser({ line, fields, fieldSize }, this.forwarded.watch);
-    this.maxHead = this.parser.maxHead;
     this.current = options.shared.threadWord(options.slot, T.CURRENT);
     this.healthPath = config.healthPath;
     this.keepAliveLines = `Connection: keep-alive\r\nKeep-Alive: timeout=${config.keepalive}\r\n\r\n`;
   }
 
-  /** Serves a connection that the driver gave out. queued: its request has waited for a thread or a lane. */
-  handle(fd: number, generation: number, queued: boolean): void {
-    let conn = this.connections.get(fd);
-    if (conn === undefined || conn.generation !== generation) {
-      conn = new Connection(this, fd, generation);
-      this.connections.set(fd, conn);
-    }
-    // Another thread may have read it, also where this one has seen the connection before.
-    if (this.tls) conn.ends ??= this.proxied?.of(fd) ?? null;
-    else if (this.proxied !== null) conn.proxied ??= this.proxied.of(fd);
-    conn.waitedMs = queued ? Math.max(0, (native.clock() - this.o.table.began(fd)) | 0) : -1;
-    this.receive(conn);
-    conn.waitedMs = -1;
+  protected connection(fd: number, generation: number): Connection {
+    return new Connection(this, fd, generation);
   }
 
-  /** Goes on with a connection: with its early bytes, or with what came while this thread had it. See again(). */
-  resume(conn: Connection): void {
-    if (conn.closed || conn.active || conn.lingering) return;
-    const { early } = conn;
-    if (early === null) {
-      this.receive(conn);
-      return;
-    }
-    conn.early = null;
-    const { parser } = this;
-    while (parser.inputSize < early.length) parser.grow(0);
-    early.copy(parser.memory, parser.inputAt);
-    native.headNote(conn.fd, early, 0, early.length);
-    this.process(conn, early.length, 0, early);
-  }
-
-  private receive(conn: Connection): void {
-    const { parser, o } = this;
-    const { fd } = conn;
-    let have = 0;
-    const facts = o.table.facts(fd);
-    if ((facts & HAS_HEAD) !== 0) {
-      while (parser.inputSize - 4096 < native.headLength(fd)) parser.grow(0);
-      have = native.headTake(fd, parser.memory, parser.inputAt, parser.inputSize);
-      o.table.setFacts(fd, facts & ~(HAS_HEAD | WHOLE));
-      // It has waited for a lane; what may have come behind it is looked for afterwards.
-      if ((facts & WHOLE) !== 0) {
-        conn.full = true;
-        // Nothing is received, so nothing has brought the clock up to date.
-        this.clock[0] = native.clock();
-        if (have > 0) return this.process(conn, have, 0, null);
-      }
-    }
-    const room = parser.inputSize - have;
-    const n = native.recvHead(fd, parser.memory, parser.inputAt, have, room);
-    if (n > 0) {
-      conn.full = n === room;
-      conn.bytesRead += n;
-      if (this.proxied?.isUnread(facts)) this.begin(conn, this.proxied, have + n, have);
-      else this.process(conn, have + n, have, null);
-    } else if (n === EAGAIN) {
-      conn.full = false;
-      if (have > 0) this.keepHead(conn, have, false);
-      else this.release(conn);
-    } else this.drop(conn, null);
-  }
-
-  /** The first bytes of a connection, which a PROXY header may stand before. */
-  private begin(conn: Connection, proxied: Proxied, length: number, old: number): void {
-    const left = takePreface(this, proxied, conn, length);
-    if (left === MORE) this.keepHead(conn, length, old === 0);
-    else if (left > 0) this.process(conn, left, left === length ? old : 0, null);
-    // The header alone: as one that has sent nothing yet.
-    else if (left === 0) this.release(conn);
-  }
-
-  /** Parses `length` bytes of input, the first `old` of which were there before. `early`: the same bytes, to be kept. */
-  private process(conn: Connection, length: number, old: number, early: Buffer | null): void {
-    const { parser } = this;
-    if (old > 0 && length < this.maxHead && !worthParsing(parser.memory, parser.inputAt, old, length)) {
-      this.keepHead(conn, length, false);
-      return;
-    }
-    const message = parser.begin();
-    const result = parser.head(message, parser.inputAt, length);
-    if (result === NEED_MORE && length < this.maxHead) {
-      parser.end(message);
-      this.keepHead(conn, length, old === 0);
-      return;
-    }
-    if (result === FAILED || result === NEED_MORE) {
-      parser.end(message);
-      const status = result === FAILED ? parser.status : 431;
-      this.refused(conn, status, result === FAILED ? parser.reason : 'Request head too long');
-      return;
-    }
-    conn.secure = this.tls;
-    const wrong = parser.notable ? lookAtFields(this, conn) : '';
-    if (wrong !== '') {
-      parser.end(message);
-      this.refused(conn, 400, wrong);
-      return;
-    }
-    const lane = this.lanes.judge(conn, parser.method, parser.url, this.clock[0]);
-    if (lane !== RUN) {
-      parser.end(message);
-      this.holdOff(conn, lane, length);
-      return;
-    }
-    const complete = result === MESSAGE_DONE;
-    conn.startBody(message, complete);
-    if (complete) {
-      parser.end(message);
-      const { consumed } = parser;
-      if (consumed < length) {
-        conn.pipelines = true;
-        conn.early =
-          early !== null
-            ? early.subarray(consumed)
-            : Buffer.from(parser.memory.subarray(parser.inputAt + consumed, parser.inputAt + length));
-      }
-    }
-    this.handleRequest(conn, complete);
-  }
-
-  /** Keeps the bytes of an incomplete head for whichever thread goes on, and gives the connection back. */
-  private keepHead(conn: Connection, length: number, first: boolean): void {
-    const { parser, o } = this;
-    const { fd } = conn;
-    const { table } = o;
-    if (native.headPut(fd, parser.memory, parser.inputAt, length) < 0) return this.drop(conn, null);
-    const facts = table.facts(fd);
-    table.setFacts(fd, facts | HAS_HEAD);
-    // The deadline counts from the first byte.
-    this.release(conn, first ? this.headDeadline() : table.deadline(fd));
-  }
-
-  /** A request that must not run now: it waits for a lane, or is refused. */
-  private holdOff(conn: Connection, lane: number, length: number): void {
-    const { parser, o } = this;
-    const { table } = o;
-    const { fd } = conn;
-    if (lane === WAIT && native.headPut(fd, parser.memory, parser.inputAt, length) >= 0) {
-      table.setFacts(fd, table.facts(fd) | HAS_HEAD | WHOLE);
-      table.setLimit(fd, limitAfter(this.clock[0], this.clientMs()));
-      table.enqueue(fd, this.clock[0]);
-      this.lanes.put(fd, conn.generation);
-      return;
-    }
-    conn.method = parser.method;
-    conn.url = parser.url;
-    conn.rawHeaders = parser.headers;
-    conn.versionMinor = parser.versionMinor;
-    this.answer(conn, 503, lane === FENCED ? 'This route has ended too many threads' : 'Too many requests wait');
-  }
-
-  private handleRequest(conn: Connection, complete: boolean): void {
+  protected handleRequest(conn: Connection, complete: boolean): void {
     const { parser, o, control } = this;
     conn.begin(parser, this.clock[0]);
     conn.last = !o.keepAlive || !parser.keepAlive || control[C.DRAINING] !== 0;
@@ -268,19 +103,6 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
       conn.settle();
       this.inTurn = false;
     }
-  }
-
-  /** For how long the client will wait, as it says itself, ms; 0 = not said. */
-  protected clientMs(): number {
-    const name = this.o.config.deadlineHeader;
-    if (name === '') return 0;
-    const { headers } = this.parser;
-    for (let i = 0; i < headers.length; i += 2) {
-      if (headers[i].length !== name.length || headers[i].toLowerCase() !== name) continue;
-      const ms = Number(headers[i + 1]);
-      return ms > 0 && ms < 0x3fffffff ? Math.ceil(ms) : 0;
-    }
-    return 0;
   }
 
   private callApp(conn: Connection, complete: boolean, event: HookEvent | ''): void {
@@ -373,7 +195,7 @@ export class Handler extends Holder implements ConnectionHost, ExchangeHost {
     this.answer(conn, status, reason, extra);
   }
 
-  private answer(conn: Connection, status: number, detail = '', extra = '', reason = disconnected(0)): void {
+  protected answer(conn: Connection, status: number, detail = '', extra = '', reason = disconnected(0)): void {
     if (conn.active) this.endRequest(conn, status);
     else this.accessLines?.write(conn, status);
     conn.part(reason);

@@ -2,7 +2,7 @@
 import type { Connection } from '../http/connection.js';
 import { native } from '../native/binding.js';
 import type { Proxied } from '../shared/proxied.js';
-import type { Handler } from './handle.js';
+import type { Reader } from './reader.js';
 
 /** Results of takePreface() that are no number of bytes: the header is not whole; the connection was refused or has ended. */
 export const MORE = -1;
@@ -12,7 +12,7 @@ export const REFUSED = -2;
 let told = false;
 
 /** Takes a PROXY header away from `length` bytes of input. Returns how many are left, where the input begins as before. */
-export function takePreface(handler: Handler, proxied: Proxied, conn: Connection, length: number): number {
+export function takePreface(handler: Reader, proxied: Proxied, conn: Connection, length: number): number {
   const { parser } = handler;
   const { memory, inputAt } = parser;
   const { fd } = conn;
@@ -39,14 +39,14 @@ export function takePreface(handler: Handler, proxied: Proxied, conn: Connection
   return left;
 }
 
-function refuse(handler: Handler, conn: Connection, status: number, reason: string): number {
+function refuse(handler: Reader, conn: Connection, status: number, reason: string): number {
   handler.parser.forget();
   handler.refused(conn, status, reason);
   return REFUSED;
 }
 
 /** Looks at the fields of the request whose head the parser has just read. Returns why it is refused (400), '' = it is not. */
-export function lookAtFields({ parser, forwarded, o }: Handler, conn: Connection): string {
+export function lookAtFields({ parser, forwarded, o }: Reader, conn: Connection): string {
   const wrong = forwarded.look(parser.headers, conn);
   if (wrong !== '') return wrong;
   parser.headers = forwarded.fields;

@@ -40,6 +40,7 @@ const LISTED: Record<string, RegExp[]> = {
     /^HTTP\/2 preface$/,
     /^head: latin1 in a target$/,
   ],
+  underscores: [/^head: (odd names|names of objects)$/],
   'lazy-body': [/^a bad body, unread$/, /^body-unread-late: (.*body later|Expect: 100-continue)$/],
 };
 

@@ -1,4 +1,4 @@
-/** The servers that the hunt runs against: both worker classes. */
+/** The servers that the hunt runs against: both worker classes, which let every field pass (--header-map). */
 import { isAlive } from '../support/arbiter-process.js';
 import { HttpServer } from '../support/http-server.js';
 import { complaints } from '../support/stress-server.js';
@@ -9,8 +9,8 @@ const APP = 'dist/test/fuzz/app.js';
 const TIDY_MS = 1000;
 
 export const CLASSES = [
-  { name: 'gthread', args: ['--threads', '3'], keepAlive: true },
-  { name: 'sync', args: ['-k', 'sync'], keepAlive: false },
+  { name: 'gthread', args: ['--threads', '3', '--header-map', 'dangerous'], keepAlive: true },
+  { name: 'sync', args: ['-k', 'sync', '--header-map', 'dangerous'], keepAlive: false },
 ];
 
 /** Hunts on one class for `ms`. @throws where a case went wrong, or the server lost a process or thread. */
