@@ -52,7 +52,8 @@ export class WorkerHandle {
   spawnedAt = now();
   /** Last sign of life. */
   lastNotify = this.spawnedAt;
-  booted = false;
+  /** When it could take requests, null = not yet. */
+  bootedAt: number | null = null;
   /** When SIGABRT was sent, if it was. */
   abortedAt: number | null = null;
   /** When it was told to leave (TERM, QUIT), if it was. */
@@ -111,6 +112,10 @@ export class WorkerHandle {
     return this.alive && this.#child.kill(signal);
   }
 
+  get booted(): boolean {
+    return this.bootedAt !== null;
+  }
+
   /** It shall go on: nobody has told it to leave. */
   get active(): boolean {
     return this.stoppedAt === null;
@@ -164,7 +169,7 @@ export class WorkerHandle {
     if (type === 'notify') return;
     if (type === 'leaving') this.stoppedAt ??= now();
     else {
-      this.booted = true;
+      this.bootedAt = now();
       if (this.#reopen) this.kill('SIGUSR1');
     }
     this.#onNews();

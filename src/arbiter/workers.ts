@@ -15,7 +15,7 @@ import { now, WorkerHandle } from './worker-handle.js';
 
 /** Least time that a gthread worker has to give a sign of life, seconds. */
 const GTHREAD_TIMEOUT = 30;
-/** A worker that ends sooner than this after its start, unasked, has crashed at the start. */
+/** A worker that ends before it has booted, or sooner than this afterwards, unasked, has crashed at the start. */
 const CRASH_MS = 1000;
 /** That many crashes in a row are replaced at once; then the pause between two starts doubles up to the longest. */
 const FREE_CRASHES = 3;
@@ -234,7 +234,7 @@ export class Workers {
         throw new HaltServer('Worker failed to boot.', WORKER_BOOT_ERROR);
       }
     }
-    if (worker.booted && (code === 0 || now() - worker.spawnedAt > CRASH_MS)) this.#crashes = 0;
+    if (worker.bootedAt !== null && (code === 0 || now() - worker.bootedAt > CRASH_MS)) this.#crashes = 0;
     else this.#crashed();
   }
 
