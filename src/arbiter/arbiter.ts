@@ -174,8 +174,7 @@ export class Arbiter implements Master {
 
   /** preload_app. @returns false if a signal ended it meanwhile. @throws {TunicornError} ERR_TUNICORN_PRELOAD */
   async #preload(config: Config): Promise<boolean> {
-    // A sync worker that cannot load the app ends, and has been started in place of the old one.
-    if (!config.preloadApp && !(config.reload && config.workerClass === 'sync')) return true;
+    if (!config.preloadApp) return true;
     const giveUp = new AbortController();
     const loaded = await this.#waiting.unlessEnding(preload(config, this.log, giveUp.signal));
     if (loaded === undefined) giveUp.abort();

@@ -49,6 +49,8 @@ const MURDER_MS = 250;
 const BUSY_MS = 500;
 /** So long before --graceful-timeout is over, ms, those who still wait for their next request are let go. */
 const LAST_MS = 1000;
+/** Who has just connected is about to send a request: in a stop that hurries such connections are closed so much later, ms. */
+const FRESH_MS = 500;
 
 /** For clients of the front that have not taken the end of their answer when all requests are over, ms. */
 const FRONT_MS = 2000;
@@ -401,6 +403,7 @@ export class ThreadWorker extends Worker {
     const graceMs = this.boot.config.gracefulTimeout * 1000;
     const end = performance.now() + graceMs;
     const closeAt = end - Math.min(LAST_MS, graceMs / 2);
+    const freshUntil = performance.now() + Math.min(FRESH_MS, graceMs / 2);
     this.health.drain();
     this.acceptor.stop();
     this.front?.drain();
@@ -408,7 +411,7 @@ export class ThreadWorker extends Worker {
     while (performance.now() < end) {
       if (this.hurried || performance.now() >= closeAt || this.pool.running.length === 0) {
         Atomics.store(control, C.DRAINING, CLOSING);
-        this.closeAllIdle();
+        this.closeAllIdle(performance.now() >= freshUntil);
       }
       this.pool.flushOverflow();
       if (Atomics.load(control, C.OPEN) === 0) break;
@@ -422,9 +425,11 @@ export class ThreadWorker extends Worker {
     await this.status.close();
   }
 
-  private closeAllIdle(): void {
+  /** fresh: also those that have not had a request yet. */
+  private closeAllIdle(fresh: boolean): void {
     for (const [fd, conn] of this.conns) {
-      if (this.table.generation(fd) === conn.generation && this.table.owner(fd) === OWNER_IDLE) this.closeIdle(conn);
+      if (this.table.generation(fd) !== conn.generation || this.table.owner(fd) !== OWNER_IDLE) continue;
+      if (fresh || (this.table.facts(fd) & SERVED_ONE) !== 0) this.closeIdle(conn);
     }
   }
 
