@@ -35,6 +35,8 @@ export interface ReloadMessage {
 export type ArbiterToWorker =
   | BootMessage
   | ReloadMessage
+  /** USR1: the log files have been renamed. A message, because a signal could come before the worker listens to it. */
+  | { type: 'reopen' }
   /** The worker is one of several and leaves: the status address is for those that stay. TERM comes beside it. */
   | { type: 'retire' };
 

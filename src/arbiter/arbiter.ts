@@ -217,6 +217,10 @@ export class Arbiter {
         if (this.#numWorkers > 1) this.#numWorkers--;
         this.manageWorkers();
         return false;
+      case 'SIGUSR1':
+        this.#own.reopenLogs();
+        for (const worker of this.#workers) worker.reopenLogs();
+        return false;
       case 'SIGHUP':
         await this.#hangUp();
         return false;
@@ -303,6 +307,7 @@ export class Arbiter {
     for (let n = active.length; n < this.#numWorkers && now() >= this.#spawnNotBefore; n++) this.spawnWorker();
     active.sort((a, b) => a.age - b.age);
     for (const worker of active.slice(0, Math.max(0, active.length - this.#numWorkers))) worker.retire();
+    this.#own.measure(this.#workers.size, this.#listeners);
   }
 
   /** Starts one worker. If the system has no room for it, the next try waits a little. */

@@ -117,6 +117,11 @@ export class WorkerHandle {
     this.#tell({ type: 'reload', config });
   }
 
+  /** Has it open its log files again. */
+  reopenLogs(): void {
+    this.#tell({ type: 'reopen' });
+  }
+
   /** SIGABRT: the first of two steps to kill a worker that hangs. */
   abort(): void {
     this.abortedAt = now();

@@ -1,6 +1,7 @@
 /** The border between a worker's main thread and a pool thread: everything that crosses it. */
 import type { MessagePort } from 'node:worker_threads';
 import type { Config } from '../config/settings.js';
+import type { LogShare } from '../log/process-logs.js';
 import type { SharedMemory } from '../shared/memory.js';
 
 /** The task that is a thread's life: what the pool's host hands to thread/entry.ts. */
@@ -16,6 +17,8 @@ export interface ThreadTask {
   /** Where the worker listens: `http://127.0.0.1:8000`, `unix:/run/app.sock`; '' = not known. */
   address: string;
   port: MessagePort;
+  /** The worker's logs; null: the thread opens its own. */
+  logs: LogShare | null;
 }
 
 export type MainToThread =

@@ -9,16 +9,18 @@ import { loadApp } from '../app/load.js';
 import type { App } from '../app/types.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { installSendfile } from '../http/sendfile.js';
-import { createLogger } from '../log.js';
+import { ProcessLogs } from '../log/process-logs.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
 import { PoolThread, send } from './pool-thread.js';
+import { takeStdio } from './stdio.js';
 
 /** The task: resolves when the thread has stopped in peace. */
 export default async function life(task: ThreadTask): Promise<void> {
   const { config, port, slot } = task;
-  const log = createLogger({ level: config.loglevel, errorlog: config.errorlog });
+  const logs = new ProcessLogs(config, task.logs);
+  const { log } = logs;
   let thread: PoolThread | undefined;
   const shared = new Shared(task.shared);
   native.loopRegister(slot, shared.control, shared.threadWord(slot, T.INFLIGHT));
@@ -37,7 +39,9 @@ export default async function life(task: ThreadTask): Promise<void> {
     else throw error;
   });
   let app: App;
+  let endOutput = () => {};
   try {
+    endOutput = takeStdio(logs, config.captureOutput);
     installGlobals();
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
@@ -46,7 +50,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     // Less than a thread may take that replaces another one, so that its error is told and not its end.
     const listenMs = config.timeout > 0 ? config.timeout * 900 : undefined;
     app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });
-    thread = new PoolThread(task, app, log);
+    thread = new PoolThread(task, app, logs);
   } catch (error) {
     const known = error instanceof TunicornError;
     send(port, {
@@ -72,8 +76,10 @@ export default async function life(task: ThreadTask): Promise<void> {
   } catch (error) {
     log.error('Error while closing the app', error);
   }
+  endOutput();
   send(port, { type: 'stopped' });
   port.close();
+  logs.close();
 }
 
 /** The user's own stack, where an app failed to load. */

@@ -123,7 +123,12 @@ export class ThreadWorker extends Worker {
       keepAlive: !sync,
       address: this.listeners[0]?.name,
       log: this.log,
-      onLost: (slot, error, retiring) => this.guard.lost(slot, error, retiring),
+      logs: this.logs,
+      onReplaced: () => this.logs.statsd?.increment('tunicorn.threads.replaced'),
+      onLost: (slot, error, retiring) => {
+        this.logs.statsd?.increment('tunicorn.threads.lost');
+        this.guard.lost(slot, error, retiring);
+      },
     });
     this.health = new Health({
       shared: this.shared,
@@ -154,7 +159,7 @@ export class ThreadWorker extends Worker {
     const { shared, table, driver, conns, pool, log } = this;
     const lingerer = new Lingerer(table, (conn) => this.forget(conn));
     this.lingerer = lingerer;
-    const access = new MainAccess(config, table, this.routes);
+    const access = new MainAccess(config, this.logs, table, this.routes);
     this.access = access;
     const common = { shared, table, conns, config, pool, lingerer, access, log };
     this.waiting = new WaitQueue({

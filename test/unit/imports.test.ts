@@ -11,7 +11,18 @@ import { fileURLToPath } from 'node:url';
 const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 
 /** Anyone may import these. */
-const COMMON = ['answers', 'request', 'errors', 'log', 'log-file', 'messages', 'version', 'config', 'access-format'];
+const COMMON = [
+  'answers',
+  'request',
+  'errors',
+  'log',
+  'statsd',
+  'messages',
+  'version',
+  'config',
+  'access-format',
+  'access-json',
+];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
 const LAYERS: Record<string, string[]> = {
@@ -33,10 +44,11 @@ const LAYERS: Record<string, string[]> = {
   config: [],
   errors: [],
   log: [],
-  'log-file': [],
+  statsd: [],
   messages: [],
   version: [],
   'access-format': [],
+  'access-json': [],
   'access-atoms': [],
 };
 /** The lowest layers do without most of what is common. */
@@ -46,12 +58,13 @@ const NARROW: Record<string, string[]> = {
   native: ['errors'],
   errors: [],
   version: [],
-  'log-file': [],
   'access-atoms': [],
+  'access-json': ['access-atoms', 'access-format', 'log/text'],
   'access-format': ['access-atoms'],
   config: ['errors', 'version', 'config', 'access-format'],
   messages: ['config: types'],
-  log: ['errors', 'log-file', 'config: types'],
+  log: ['errors', 'config: types', 'config/log-address', 'native', 'statsd'],
+  statsd: ['config: types', 'config/log-address', 'log/log-socket'],
 };
 
 interface Import {

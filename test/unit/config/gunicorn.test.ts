@@ -134,12 +134,10 @@ const GUNICORN = `
 
 /** Those that have a meaning for Node and are still to be built. A name leaves this list when it enters the table. */
 const MISSING = new Set(
-  `ca_certs capture_output cert_reqs certfile ciphers disable_redirect_access_to_syslog dogstatsd_tags
-  enable_backlog_metric forwarded_allow_ips forwarder_headers header_map
+  `ca_certs cert_reqs certfile ciphers forwarded_allow_ips forwarder_headers header_map
   http2_cleartext http2_initial_window_size http2_max_concurrent_streams http2_max_frame_size
   http2_max_header_list_size http_protocols keyfile proxy_allow_ips proxy_protocol reload reload_engine
-  reload_extra_files secure_scheme_headers ssl_context statsd_host statsd_prefix syslog syslog_addr
-  syslog_facility syslog_prefix`.split(/\s+/),
+  reload_extra_files secure_scheme_headers ssl_context`.split(/\s+/),
 );
 
 const names = GUNICORN.trim()
