@@ -95,7 +95,7 @@ function clfTime(): string {
 }
 
 /** Path of a target, decoded as WSGI's PATH_INFO; left as sent where it is not UTF-8. */
-function pathOf(target: string): string {
+export function pathOf(target: string): string {
   const [path] = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '').split(/[?#]/, 1);
   if (!path.includes('%')) return path;
   try {
@@ -105,19 +105,20 @@ function pathOf(target: string): string {
   }
 }
 
-function queryOf(target: string): string {
+/** Without its question mark; '' where there is none. */
+export function queryOf(target: string): string {
   return /^[^?#]*\?([^#]*)/.exec(target)?.[1] ?? '';
 }
 
-/** User of Basic authentication. It stands in no quotes in the usual formats: its blanks are escaped too. */
-function userOf(authorization: string | undefined): string {
+/** User of Basic authentication, as the client says; null without one. */
+export function userOf(authorization: string | undefined): string | null {
   const credentials = authorization === undefined ? null : /^basic +([^ ]+) *$/i.exec(authorization);
-  if (credentials === null) return '-';
+  if (credentials === null) return null;
   const text = Buffer.from(credentials[1], 'base64').toString();
   const colon = text.indexOf(':');
   const user = colon < 0 ? text : text.slice(0, colon);
   // What is not UTF-8 is no name, as in gunicorn.
-  return user.includes('\ufffd') ? '-' : quoted(user).replaceAll(' ', '\\x20');
+  return user === '' || user.includes('\ufffd') ? null : user;
 }
 
 const version = (f: AccessFacts) => (f.method === '' ? '-' : `HTTP/1.${f.versionMinor}`);
@@ -192,7 +193,8 @@ export function atomOf(name: string, needs: Needs): Atom | string {
   if (name === 'a') return requestHeader('user-agent', needs);
   if (name === 'u') {
     const at = needs.want('authorization');
-    return (_facts, headers) => userOf(headers[at]);
+    // It stands in no quotes in the usual formats: its blanks are escaped too.
+    return (_facts, headers) => quoted(userOf(headers[at])).replaceAll(' ', '\\x20');
   }
   if (name === 'p') return `<${process.pid}>`;
   return Object.hasOwn(LETTERS, name) ? LETTERS[name as keyof typeof LETTERS] : '-';

@@ -19,6 +19,12 @@ export interface AccessFormat {
   readonly needsCost: boolean;
 }
 
+/** The names of a format's atoms, as between the parentheses. For a format that compiles. */
+export function atomNames(format: string): string[] {
+  const found = format.matchAll(new RegExp(PART.source, 'g'));
+  return [...found].flatMap(([, name]) => (name === undefined ? [] : [name]));
+}
+
 /** What follows a percent sign: another one, or an atom with flags, width and conversion as in Python. */
 const PART = /%(?:%|\(([^()]*)\)([-0]*)(\d{0,3})([sdi]))/y;
 
@@ -78,7 +84,7 @@ function padded(atom: Atom | string, width: number, flags: string, conversion: s
 }
 
 /** The values of the request headers that a format shows; where one comes several times, the last. */
-class HeaderValues {
+export class HeaderValues {
   private readonly names: string[] = [];
   /** Indexes of names by their length: most headers are passed over without looking at them. */
   private readonly byLength: (number[] | undefined)[] = [];

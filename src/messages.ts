@@ -47,6 +47,8 @@ export interface ReloadMessage {
 export type ArbiterToWorker =
   | BootMessage
   | ReloadMessage
+  /** USR1: the log files have been renamed. A message, because a signal could come before the worker listens to it. */
+  | { type: 'reopen' }
   /** The worker is one of several and leaves: the status address is for those that stay. TERM comes beside it. */
   | { type: 'retire' }
   /** The whole server ends: nobody takes over, so nobody is waited for who has no request in hand. TERM comes beside it. */

@@ -136,6 +136,7 @@ export class Arbiter implements Master {
         if (signal === undefined) {
           await this.#workers.murder();
           this.#workers.manage();
+          this.#own.measure(this.#workers.size, this.#listening.http);
           this.#service.serving(this.#workers.serving, this.#workers.wanted);
         } else {
           this.log.info(`Handling signal: ${shortName(signal)}`);
@@ -214,14 +215,14 @@ export class Arbiter implements Master {
         if (this.#workers.wanted > 1) this.#workers.wanted--;
         this.#workers.manage();
         return false;
+      case 'SIGUSR1':
+        this.#own.reopenLogs();
+        this.#workers.reopenLogs();
+        return false;
       case 'SIGHUP':
         this.#service.reloading();
         await this.#hangUp();
         this.#service.reloaded();
-        return false;
-      case 'SIGUSR1':
-        this.log.reopen();
-        this.#workers.reopenLogs();
         return false;
       case 'SIGUSR2':
         await this.#upgrade();

@@ -1,13 +1,17 @@
 /**
- * What the arbiter's process has from its settings, besides sockets and workers: current folder, title, environment, error log, pid
- * file, certificates, and what it watches. A reload first prepares what another config wants; then it commits, which cannot fail, or
+ * What the arbiter's process has from its settings, besides sockets and workers: current folder, title, environment, error log, metrics,
+ * pid file, certificates, and what it watches. A reload first prepares what another config wants; then it commits, which cannot fail, or
  * rolls back, which leaves everything as it was. An arbiter that another one has started in its place (USR2) has a pid file and a
  * title with `.2` at their end, until it is promoted.
  */
 import { resolve } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/settings.js';
-import { createLogger, type Logger } from '../log.js';
+import { loggerOptions } from '../log/process-logs.js';
+import { createLogger, type Logger, reopenLogs } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
+import { native } from '../native/binding.js';
+import { openStatsd, type Statsd } from '../statsd.js';
 import { Environment } from './environment.js';
 import { giveLogs } from './owner.js';
 import { Pidfile } from './pidfile.js';
@@ -21,8 +25,10 @@ export interface Change {
 }
 
 export class Belongings {
-  /** Another one after a change of its file or level. */
+  /** Another one after a change of its settings. */
   log: Logger;
+  #statsd: Statsd | null;
+  #numWorkers = 0;
   readonly #ownsLog: boolean;
   readonly #environment = new Environment();
   readonly #watch = new Watch({ log: () => this.log });
@@ -40,7 +46,8 @@ export class Belongings {
     this.#config = config;
     this.#suffix = second ? '.2' : '';
     this.#ownsLog = log === undefined;
-    this.log = log ?? createLogger({ level: config.loglevel, errorlog: config.errorlog });
+    this.#statsd = openStatsd(config);
+    this.log = log ?? createLogger(loggerOptions(config, this.#statsd));
   }
 
   /** For --certfile; null: no TLS. */
@@ -62,10 +69,12 @@ export class Belongings {
   prepare(config: Config): Change {
     const before = this.#config.chdir;
     let log: Logger | null = null;
+    const statsd = isDeepStrictEqual(metrics(config), metrics(this.#config)) ? this.#statsd : openStatsd(config);
     let pidfile = this.#pidfile;
     let tls = this.#tls;
     const rollback = () => {
       log?.close();
+      if (statsd !== this.#statsd) statsd?.close();
       if (pidfile !== this.#pidfile) pidfile?.unlink();
       process.chdir(before);
     };
@@ -73,6 +82,11 @@ export class Belongings {
       if (log) {
         this.log.close();
         this.log = log;
+      }
+      if (statsd !== this.#statsd) {
+        this.#statsd?.close();
+        this.#statsd = statsd;
+        this.#numWorkers = 0;
       }
       if (pidfile !== this.#pidfile) this.#pidfile?.unlink();
       this.#pidfile = pidfile;
@@ -83,7 +97,7 @@ export class Belongings {
     try {
       process.chdir(config.chdir);
       tls = readTls(config);
-      log = this.#logFor(config);
+      log = this.#logFor(config, statsd);
       pidfile = this.#pidfileFor(config);
     } catch (err) {
       rollback();
@@ -103,6 +117,25 @@ export class Belongings {
     }
   }
 
+  /** USR1: the log files have been renamed. The new ones are the workers' as well, before these open them. */
+  reopenLogs(): void {
+    reopenLogs(this.log);
+    giveLogs(this.#config, this.log);
+  }
+
+  /** Metrics of the arbiter: how many workers there are, and, if asked for, connections that wait at these sockets. */
+  measure(workers: number, listeners: readonly { fd: number; family: string }[]): void {
+    if (this.#statsd === null) return;
+    if (workers !== this.#numWorkers) this.#statsd.gauge('gunicorn.workers', workers);
+    this.#numWorkers = workers;
+    if (!this.#config.enableBacklogMetric) return;
+    const waiting = listeners.filter(({ family }) => family === 'tcp').map(({ fd }) => native.acceptQueue(fd));
+    this.#statsd.histogram(
+      'gunicorn.backlog',
+      waiting.reduce((sum, n) => sum + Math.max(0, n), 0),
+    );
+  }
+
   /** Removes the pid file. */
   unlink(): void {
     this.#pidfile?.unlink();
@@ -113,6 +146,7 @@ export class Belongings {
     this.#watch.close();
     this.#environment.restore();
     if (this.#ownsLog) this.log.close();
+    this.#statsd?.close();
   }
 
   #show(): void {
@@ -124,10 +158,11 @@ export class Belongings {
   }
 
   /** The error log that a config wants; null: the present one. */
-  #logFor({ loglevel: level, errorlog, chdir }: Config): Logger | null {
+  #logFor(config: Config, statsd: Statsd | null): Logger | null {
     const old = this.#config;
-    const moved = errorlog !== old.errorlog || (errorlog !== '-' && chdir !== old.chdir);
-    return this.#ownsLog && (moved || level !== old.loglevel) ? createLogger({ level, errorlog }) : null;
+    const moved = config.errorlog !== '-' && config.chdir !== old.chdir;
+    const same = isDeepStrictEqual(loggerOptions(config), loggerOptions(old)) && statsd === this.#statsd;
+    return this.#ownsLog && (moved || !same) ? createLogger(loggerOptions(config, statsd)) : null;
   }
 
   /** The pid file that a config wants: the present one if its path stays. */
@@ -136,4 +171,9 @@ export class Belongings {
     const path = `${pidfile}${this.#suffix}`;
     return this.#pidfile?.path === resolve(path) ? this.#pidfile : new Pidfile(path);
   }
+}
+
+/** Settings of the metrics. */
+function metrics({ statsdHost, statsdPrefix, dogstatsdTags }: Config): unknown {
+  return [statsdHost, statsdPrefix, dogstatsdTags];
 }

@@ -157,7 +157,7 @@ export class ServiceNotifier {
 
 /** One datagram over a socket of its own, so that a receiver that was started anew is found. @returns 0 or -errno. */
 function put(address: string, state: string): number {
-  const fd = native.socket('unixDatagram');
+  const fd = native.socket('unix', true);
   if (fd < 0) return fd;
   const connected = native.connect(fd, 'unixDatagram', address);
   const result = connected < 0 ? connected : native.sendString(fd, state, 1);

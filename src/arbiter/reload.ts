@@ -3,6 +3,7 @@
  * threads being swapped under its connections, or only a new process will do; and which listening sockets a new `bind` means.
  */
 import { isDeepStrictEqual } from 'node:util';
+import { LOG_SETTINGS } from '../config/logging.js';
 import type { Config, SettingKey } from '../config/settings.js';
 import type { Logger } from '../log.js';
 import { mostThreads } from '../messages.js';
@@ -29,6 +30,7 @@ const NEEDS_PROCESS: readonly SettingKey[] = [
   'accessLogFormat',
   'loglevel',
   'errorlog',
+  ...LOG_SETTINGS.map(({ key }) => key),
   'chdir',
   'procName',
   'rawEnv',

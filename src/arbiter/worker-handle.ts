@@ -65,8 +65,6 @@ export class WorkerHandle {
   exit: WorkerExit | null = null;
   readonly #child: ChildProcess;
   readonly #hasStatus: boolean;
-  /** USR1 came before it could listen to it. */
-  #reopen = false;
   readonly #onNews: () => void;
   readonly #onExit: (worker: WorkerHandle) => void;
 
@@ -143,10 +141,9 @@ export class WorkerHandle {
     this.#tell({ type: 'reload', config, tls });
   }
 
-  /** Has it open its log files again: as soon as it has booted, for until then USR1 would wake node's debugger. */
+  /** Has it open its log files again. By a message: until it has booted USR1 would wake node's debugger. */
   reopenLogs(): void {
-    if (this.booted) this.kill('SIGUSR1');
-    else this.#reopen = true;
+    this.#tell({ type: 'reopen' });
   }
 
   /** SIGABRT: the first of two steps to kill a worker that hangs. */
@@ -169,10 +166,7 @@ export class WorkerHandle {
     this.lastNotify = now();
     if (type === 'notify') return;
     if (type === 'leaving') this.stoppedAt ??= now();
-    else {
-      this.bootedAt = now();
-      if (this.#reopen) this.kill('SIGUSR1');
-    }
+    else this.bootedAt = now();
     this.#onNews();
   }
 

@@ -9,6 +9,7 @@
 import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
 import { usableCpus } from './cpus.js';
 import type { HookSource } from './hooks.js';
+import { LOG_SETTINGS } from './logging.js';
 import { PROCESS_SETTINGS } from './mechanics.js';
 import { RELOAD_SETTINGS } from './reloading.js';
 import { type Setting, setting } from './setting.js';
@@ -418,6 +419,7 @@ export const SETTINGS = [
     description:
       "Line of the access log, with gunicorn's atoms (h l u t r m U q H s B b f a T D M L p, {header}i, {header}o, {variable}e) and %(Q)s queue wait in ms, %(C)s CPU time in ms, %(E)s event loop's wait in ms, %(W)s thread, %(R)s route, %(I)s request id.",
   }),
+  ...LOG_SETTINGS,
   setting({
     name: 'server_timing',
     key: 'serverTiming',

@@ -22,7 +22,7 @@ export interface SocketAddress {
 
 /** What the addon itself exports. */
 interface Addon {
-  socket(family: number): number;
+  socket(family: number, datagram: number): number;
   /** Two stream sockets that are connected to each other. */
   socketPair(): [number, number] | number;
   bind(fd: number, family: number, address: string, port: number): number;
@@ -40,6 +40,9 @@ interface Addon {
   accept(fd: number): number;
   close(fd: number): number;
   dup(fd: number): number;
+  dupTo(from: number, to: number): number;
+  setNonBlocking(fd: number): number;
+  acceptQueue(fd: number): number;
   closeEntry(
     fd: number,
     words: Int32Array,
@@ -137,8 +140,8 @@ function named(result: number | { family: number; address: string; port: number 
 
 export const native = {
   ...addon,
-  /** A non-blocking, close-on-exec socket. */
-  socket: (family: AnyFamily): number => addon.socket(FAMILY[family]),
+  /** A non-blocking, close-on-exec socket: a stream, or one of datagrams. */
+  socket: (family: Family, datagram = false): number => addon.socket(FAMILY[family], datagram ? 1 : 0),
   /** Numeric IP and port, or a path (port ignored). -EINVAL: not an address of that family. */
   bind: (fd: number, family: AnyFamily, address: string, port = 0): number =>
     addon.bind(fd, FAMILY[family], address, port),

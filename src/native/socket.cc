@@ -29,15 +29,15 @@ napi_value Check(napi_env env, int result) { return result < 0 ? Errno(env) : In
 
 int SetInt(int fd, int level, int option, int value) { return setsockopt(fd, level, option, &value, sizeof value); }
 
-// socket(family) -> fd | -errno; family 4, 6, 1 (unix) or 2 (unix datagrams); non-blocking, close-on-exec
+// socket(family, datagram) -> fd | -errno; family 4, 6 or 1 (unix); a stream, or datagrams if not 0; non-blocking, close-on-exec
 napi_value Socket(napi_env env, napi_callback_info info) {
   Args a(env, info);
-  int family = a.i32(0);
+  int family = a.i32(0), datagram = a.i32(1);
   if (!a.ok()) return Bad(env);
-  const bool datagram = family == kUnixDatagram;
-  int domain = family == kTcp4 ? AF_INET : family == kTcp6 ? AF_INET6 : family == kUnix || datagram ? AF_UNIX : -1;
+  int domain = family == kTcp4 ? AF_INET : family == kTcp6 ? AF_INET6 : family == kUnix ? AF_UNIX : -1;
   if (domain < 0) return Bad(env);
-  return Check(env, socket(domain, (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  int type = datagram != 0 ? SOCK_DGRAM : SOCK_STREAM;
+  return Check(env, socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
 }
 
 // socketPair() -> [fd, fd] | -errno: two stream sockets that are connected to each other; non-blocking, close-on-exec
@@ -174,6 +174,35 @@ napi_value Dup(napi_env env, napi_callback_info info) {
   return Check(env, fcntl(fd, F_DUPFD_CLOEXEC, 0));
 }
 
+// dupTo(from, to) -> to | -errno: from now on `to` is what `from` is, close-on-exec, for every thread and at once
+napi_value DupTo(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int from = a.i32(0), to = a.i32(1);
+  if (!a.ok()) return Bad(env);
+  return Check(env, dup3(from, to, O_CLOEXEC));
+}
+
+// setNonBlocking(fd) -> 0 | -errno; for whoever shares the open file, too
+napi_value SetNonBlocking(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return Errno(env);
+  return Check(env, fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+}
+
+// acceptQueue(fd) -> connections of a listening TCP socket that wait to be accepted | -errno
+napi_value AcceptQueue(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0);
+  if (!a.ok()) return Bad(env);
+  tcp_info tcp = {};
+  socklen_t size = sizeof tcp;
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) < 0) return Errno(env);
+  return Int(env, tcp.tcpi_unacked);
+}
+
 // closeEntry(fd, words, index, bit, free, counts, counter) -> words[index] as it was, unsigned | -errno
 // Closes fd, sets words[index] to free while it has the bit and free's upper half, and takes one from counts[counter]. One
 // call, because a thread may be terminated between any two: nobody could tell then how far it had come.
@@ -281,7 +310,7 @@ napi_value Send(napi_env env, napi_callback_info info) {
   char* data;
   if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
   if (!FlushHeld(fd)) return Int(env, -EAGAIN);
-  return Sent(env, [&] { return send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL); });
+  return Sent(env, [&] { return send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL | MSG_DONTWAIT); });
 }
 
 // sendv(fd, Uint8Array[]) -> n | -errno: as send, the first kMaxParts of the list in one call
@@ -479,6 +508,9 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "accept", Accept);
   ExportFunction(env, exports, "close", Close);
   ExportFunction(env, exports, "dup", Dup);
+  ExportFunction(env, exports, "dupTo", DupTo);
+  ExportFunction(env, exports, "setNonBlocking", SetNonBlocking);
+  ExportFunction(env, exports, "acceptQueue", AcceptQueue);
   ExportFunction(env, exports, "closeEntry", CloseEntry);
   ExportFunction(env, exports, "shutdown", Shutdown);
   ExportFunction(env, exports, "recv", Recv);

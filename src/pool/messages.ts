@@ -1,6 +1,7 @@
 /** The border between a worker's main thread and a pool thread: everything that crosses it. */
 import type { MessagePort } from 'node:worker_threads';
 import type { Config } from '../config/settings.js';
+import type { LogShare } from '../log/process-logs.js';
 import type { SharedMemory } from '../shared/memory.js';
 
 /** The task that is a thread's life: what the pool's host hands to thread/entry.ts. */
@@ -18,6 +19,8 @@ export interface ThreadTask {
   /** How many workers were started before this one. */
   workerAge: number;
   port: MessagePort;
+  /** The worker's logs; null: the thread opens its own. */
+  logs: LogShare | null;
 }
 
 export type MainToThread =

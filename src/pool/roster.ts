@@ -10,6 +10,7 @@
  */
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
+import type { LogShare } from '../log/process-logs.js';
 import type { Logger } from '../log.js';
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import { ABSENT, C, type Shared, T } from '../shared/memory.js';
@@ -25,6 +26,10 @@ export interface RosterOptions {
   concurrency: number;
   keepAlive: boolean;
   log?: Logger;
+  /** What threads are given of the worker's logs, and what becomes of it at their end. Default: they open their own. */
+  logs?: { share(): LogShare; rescue(share: LogShare): void };
+  /** A thread has been swapped for a fresh one. */
+  onReplaced?(): void;
   /** Where the worker listens, as in its logs. Default: nobody needs to know. */
   address?: string;
   /** How many workers were started before this one. Default 0. */
@@ -125,7 +130,16 @@ export class Roster {
     native.setPolicy(0, SCHED_BATCH);
     const thread = new ThreadHandle({
       host,
-      task: { slot, shared: shared.memory, config, concurrency, keepAlive, address, workerAge },
+      task: {
+        slot,
+        shared: shared.memory,
+        config,
+        concurrency,
+        keepAlive,
+        address,
+        workerAge,
+        logs: this.o.logs?.share() ?? null,
+      },
       age: this.age++,
       reloads: this.reloads,
       servedBefore: this.word(slot, T.SERVED),
@@ -140,6 +154,9 @@ export class Roster {
 
   private onEnded(thread: ThreadHandle, from: ThreadState, error: unknown): void {
     const { slot } = thread;
+    const { logs } = thread.o.task;
+    // Before anybody tells of its end.
+    if (logs !== null) this.o.logs?.rescue(logs);
     this.clear(slot);
     this.threads.delete(slot);
     if (!this.stopping && from !== 'STARTING') {
@@ -255,6 +272,7 @@ export class Roster {
     }
     if (this.leaving) return false;
     this.o.log?.info(`Thread ${old.slot} replaced by ${slot}: ${reason}`);
+    this.o.onReplaced?.();
     // Unless it died meanwhile.
     this.trim(old);
     return true;
@@ -334,5 +352,7 @@ export class Roster {
       this.o.host.destroy().catch(() => {}),
       DESTROY_MS,
     );
+    // The process may be gone before each of them has told of its end.
+    for (const { o } of this.threads.values()) if (o.task.logs !== null) this.o.logs?.rescue(o.task.logs);
   }
 }

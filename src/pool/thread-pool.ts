@@ -14,7 +14,7 @@ import { ReadyRing } from '../shared/ready-ring.js';
 import { type ConnTable, OWNER_FREE, OWNER_IDLE } from '../shared/tconn.js';
 import { Future } from './future.js';
 import type { ThreadHost } from './host.js';
-import { Roster } from './roster.js';
+import { Roster, type RosterOptions } from './roster.js';
 import type { ThreadHandle } from './thread-handle.js';
 
 /** What became of a connection that was submitted. */
@@ -41,6 +41,8 @@ export interface ThreadPoolOptions {
   keepAlive: boolean;
   /** Where replacements are told of. Default: nowhere. */
   log?: Logger;
+  logs?: RosterOptions['logs'];
+  onReplaced?: RosterOptions['onReplaced'];
   /** Where the worker listens, as in its logs. */
   address?: string;
   /** How many workers were started before this one. Default 0. */

@@ -1,9 +1,13 @@
-/** The access log of a thread: what a Connection knows of its request, as the facts that a format shows. */
-import { type AccessFacts, type AccessFormat, compileAccessFormat } from '../access-format.js';
+/** The access log of a thread, and its metrics: what a Connection knows of its request, as the facts that a format shows. */
+import type { AccessFacts, AccessFormat } from '../access-format.js';
+import { compileAccess } from '../access-json.js';
+import type { Config } from '../config/settings.js';
 import type { Connection } from '../http/connection.js';
+import type { ProcessLogs } from '../log/process-logs.js';
 import type { AccessLog } from '../log.js';
 import type { Routes } from '../shared/routes.js';
 import type { ConnTable } from '../shared/tconn.js';
+import type { Statsd } from '../statsd.js';
 
 /** Facts of the connection that is set; a line reads what its format shows. */
 class ConnFacts implements AccessFacts {
@@ -84,22 +88,35 @@ class ConnFacts implements AccessFacts {
 }
 
 export class AccessLines {
-  /** What has to be measured of each request. */
-  readonly format: AccessFormat;
-  private readonly log: AccessLog;
+  /** Somebody wants to know how long requests take, and what they cost. */
+  readonly needsTime: boolean;
+  readonly needsCost: boolean;
+  private readonly log: AccessLog | null;
+  private readonly statsd: Statsd | null;
+  private readonly format: AccessFormat;
   private readonly facts: ConnFacts;
 
   /** slot: number of the thread. */
-  constructor(log: AccessLog, format: string, slot: number, table: ConnTable, routes: Routes) {
-    this.log = log;
-    this.format = compileAccessFormat(format);
+  constructor(
+    logs: Pick<ProcessLogs, 'access' | 'statsd'>,
+    config: Config,
+    slot: number,
+    table: ConnTable,
+    routes: Routes,
+  ) {
+    this.log = logs.access;
+    this.statsd = logs.statsd;
+    this.format = compileAccess(config.logFormat, config.accessLogFormat);
     this.facts = new ConnFacts(slot, table, routes);
+    this.needsTime = this.statsd !== null || this.format.needsTime;
+    this.needsCost = this.log !== null && this.format.needsCost;
   }
 
   /** A request is over. While the thread still owns its connection. */
   write(conn: Connection, status: number): void {
     this.facts.conn = conn;
     this.facts.status = status;
-    this.log.write(this.format.line(this.facts));
+    this.log?.write(this.format.line(this.facts));
+    this.statsd?.request(status, this.facts.durationMs, this.facts.queueMs);
   }
 }

@@ -10,16 +10,18 @@ import type { App } from '../app/types.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { loadThreadHooks, type ThreadHooks } from '../hooks/thread.js';
 import { installSendfile } from '../http/sendfile.js';
-import { createLogger } from '../log.js';
+import { ProcessLogs } from '../log/process-logs.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
 import { PoolThread, send } from './pool-thread.js';
+import { takeStdio } from './stdio.js';
 
 /** The task: resolves when the thread has stopped in peace. */
 export default async function life(task: ThreadTask): Promise<void> {
   const { config, port, slot } = task;
-  const log = createLogger({ level: config.loglevel, errorlog: config.errorlog });
+  const logs = new ProcessLogs(config, task.logs);
+  const { log } = logs;
   let thread: PoolThread | undefined;
   const shared = new Shared(task.shared);
   native.loopRegister(slot, shared.control, shared.threadWord(slot, T.INFLIGHT));
@@ -39,7 +41,9 @@ export default async function life(task: ThreadTask): Promise<void> {
   });
   let app: App;
   let hooks: ThreadHooks | null = null;
+  let endOutput = () => {};
   try {
+    endOutput = takeStdio(logs, config.captureOutput);
     installGlobals();
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
@@ -51,7 +55,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
     app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });
     if (hooks !== null) app = await hooked(app, hooks);
-    thread = new PoolThread(task, app, log);
+    thread = new PoolThread(task, app, logs);
   } catch (error) {
     const known = error instanceof TunicornError;
     send(port, {
@@ -78,8 +82,10 @@ export default async function life(task: ThreadTask): Promise<void> {
     log.error('Error while closing the app', error);
   }
   await hooks?.threadExit();
+  endOutput();
   send(port, { type: 'stopped' });
   port.close();
+  logs.close();
 }
 
 /** post_thread_init, and the app with the hooks around its handler, if there are any. */

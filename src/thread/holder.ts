@@ -9,7 +9,8 @@ import type { App } from '../app/types.js';
 import type { Config } from '../config/settings.js';
 import type { Connection } from '../http/connection.js';
 import { CostMeter } from '../http/cost.js';
-import type { AccessLog, Logger } from '../log.js';
+import type { ProcessLogs } from '../log/process-logs.js';
+import type { Logger } from '../log.js';
 import { native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
 import type { Driver } from '../shared/driver.js';
@@ -38,7 +39,8 @@ export interface HandlerOptions {
   keepAlive: boolean;
   app: App;
   log: Logger;
-  accessLog: AccessLog | null;
+  /** Where requests are told of when they are over. */
+  logs: Pick<ProcessLogs, 'access' | 'statsd'>;
   /** A connection has more to be done, in a turn of its own: see resume(). */
   again(conn: Connection): void;
   /** A heavy request begins: others take over the watch. */
@@ -99,14 +101,14 @@ export abstract class Holder {
         options.yieldWatch();
       },
     });
-    const { accessLog: log, table } = options;
-    this.accessLines =
-      log === null ? null : new AccessLines(log, config.accessLogFormat, slot, table, this.lanes.routes);
+    const { logs, table } = options;
+    const told = logs.access !== null || logs.statsd !== null;
+    const lines = told ? new AccessLines(logs, config, slot, table, this.lanes.routes) : null;
+    this.accessLines = lines;
     this.hearsEnd = options.app.ended !== undefined;
     this.serverTiming = config.serverTiming;
-    const shown = this.accessLines?.format;
-    const costs = config.serverTiming || shown?.needsCost === true;
-    this.meter = costs || shown?.needsTime ? new CostMeter(slot, costs) : null;
+    const costs = config.serverTiming || lines?.needsCost === true;
+    this.meter = costs || lines?.needsTime ? new CostMeter(slot, costs) : null;
     this.headMs = config.headerTimeout > 0 ? config.headerTimeout * 1000 : 0x3fffffff;
   }
 

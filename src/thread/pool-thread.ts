@@ -15,7 +15,8 @@ import type { MessagePort } from 'node:worker_threads';
 import type { App } from '../app/types.js';
 import { TunicornError } from '../errors.js';
 import type { Connection } from '../http/connection.js';
-import { type AccessLog, type Logger, openAccessLog } from '../log.js';
+import type { ProcessLogs } from '../log/process-logs.js';
+import type { Logger } from '../log.js';
 import { native } from '../native/binding.js';
 import type { ThreadTask, ThreadToMain } from '../pool/messages.js';
 import { defaultSelector } from '../selector/epoll.js';
@@ -45,7 +46,8 @@ export class PoolThread {
   private readonly driver: Driver;
   private readonly selector: Selector<Connection>;
   private readonly handler: Handler;
-  private readonly accessLog: AccessLog | null;
+  /** Null: nothing is collected in a turn. */
+  private readonly collected: ProcessLogs | null;
   private readonly log: Logger;
   private readonly busyWord: number;
   private readonly stateWord: number;
@@ -65,7 +67,8 @@ export class PoolThread {
   private finish: () => void = () => {};
   readonly ended: Promise<void>;
 
-  constructor(task: ThreadTask, app: App, log: Logger) {
+  constructor(task: ThreadTask, app: App, logs: ProcessLogs) {
+    const { log } = logs;
     this.task = task;
     this.log = log;
     this.slot = task.slot;
@@ -79,7 +82,7 @@ export class PoolThread {
     this.driver = new Driver(this.shared, this.table, task.slot);
     this.selector = defaultSelector<Connection>();
     Atomics.store(this.control, this.shared.threadWord(task.slot, T.EPFD), this.selector.fd);
-    this.accessLog = openAccessLog(task.config.accesslog);
+    this.collected = logs.access !== null || logs.statsd !== null ? logs : null;
     this.handler = new Handler({
       slot: task.slot,
       shared: this.shared,
@@ -90,7 +93,7 @@ export class PoolThread {
       keepAlive: task.keepAlive,
       app,
       log,
-      accessLog: this.accessLog,
+      logs,
       again: (conn) => this.again(conn),
       yieldWatch: () => this.yieldWatch(),
       ended: () => this.requestEnded(),
@@ -259,7 +262,7 @@ export class PoolThread {
   /** Nothing to take: watch, take over the watch, or park. Always false, for step(). */
   private rest(): boolean {
     const { control, slot } = this;
-    this.accessLog?.flush();
+    this.collected?.flush();
     this.handler.lanes.leave();
     this.endTurn();
     Atomics.store(control, this.busyWord, 0);
@@ -312,7 +315,7 @@ export class PoolThread {
   /** Bodies and blocked writes of this thread's own connections. */
   private ownEvents(): boolean {
     for (const [key, events] of this.selector.select(0)) this.handler.onEvent(key.data, events);
-    this.accessLog?.flush();
+    this.collected?.flush();
     return false;
   }
 
@@ -324,7 +327,7 @@ export class PoolThread {
       this.sweeper = null;
     }
     if (this.stopping) this.checkStopped();
-    this.accessLog?.flush();
+    this.collected?.flush();
   }
 
   // --- the end ---
@@ -345,7 +348,7 @@ export class PoolThread {
       if (Atomics.exchange(this.control, this.shared.threadWord(this.slot, T.EPFD), 0) !== 0) this.selector.close();
       if (this.sweeper !== null) clearInterval(this.sweeper);
       this.handler.lanes.report();
-      this.accessLog?.flush();
+      this.collected?.flush();
       this.finish();
     });
   }

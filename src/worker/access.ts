@@ -2,9 +2,10 @@
  * Access-log lines that main writes: for requests of a thread that it ended, and for those that it refused in the queue. What
  * it knows of them is the beginning of their head (native.headLine, or what waits in the kernel) and the connection's words.
  */
-import { type AccessFormat, compileAccessFormat } from '../access-format.js';
+import type { AccessFormat } from '../access-format.js';
+import { compileAccess } from '../access-json.js';
 import type { Config } from '../config/settings.js';
-import { type AccessLog, openAccessLog } from '../log.js';
+import type { ProcessLogs } from '../log/process-logs.js';
 import { native } from '../native/binding.js';
 import type { Proxied } from '../shared/proxied.js';
 import type { Routes } from '../shared/routes.js';
@@ -16,26 +17,29 @@ export class MainAccess {
   private readonly table: ConnTable;
   private readonly routes: Routes;
   private readonly proxied: Proxied | null;
-  private readonly log: AccessLog | null;
+  private readonly logs: ProcessLogs;
   private readonly format: AccessFormat;
 
-  constructor(config: Config, table: ConnTable, routes: Routes, proxied: Proxied | null) {
+  constructor(config: Config, logs: ProcessLogs, table: ConnTable, routes: Routes, proxied: Proxied | null) {
     this.table = table;
     this.routes = routes;
     this.proxied = proxied;
-    this.log = openAccessLog(config.accesslog);
-    this.format = compileAccessFormat(config.accessLogFormat);
+    this.logs = logs;
+    this.format = compileAccess(config.logFormat, config.accessLogFormat);
   }
 
   /** head: the first bytes of the request's head, latin1. thread: its slot, '' = none had it. queueMs, durationMs: -1 = unknown. */
   write(fd: number, head: string, status: number, answer: string, more: MainFacts): void {
-    if (this.log === null) return;
+    const { access, statsd } = this.logs;
+    statsd?.request(status, more.durationMs, more.queueMs);
+    statsd?.flush();
+    if (access === null) return;
     const [line, ...lines] = head.split('\r\n');
     const [, method = '', target = '', minor = '1'] = REQUEST_LINE.exec(line) ?? [];
     const rawHeaders = lines.flatMap((text) => /^([^\s:]+):[ \t]*(.*)$/.exec(text)?.slice(1) ?? []);
     const peer = native.getPeerName(fd);
     const bodyAt = answer.indexOf('\r\n\r\n');
-    this.log.write(
+    access.write(
       this.format.line({
         remoteAddress: more.client ?? this.proxied?.of(fd)?.address ?? (typeof peer === 'object' ? peer.address : ''),
         scheme: '',
@@ -55,7 +59,7 @@ export class MainAccess {
         id: more.thread === '' ? '' : this.table.requestId(fd),
       }),
     );
-    this.log.flush();
+    access.flush();
   }
 }
 

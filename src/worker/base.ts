@@ -1,6 +1,7 @@
 /** What every worker class has, in gunicorn's words: boot, notify, exit codes, signals of the arbiter. */
 import { WorkerHooks } from '../hooks/worker.js';
-import { createLogger, type Logger } from '../log.js';
+import { ProcessLogs } from '../log/process-logs.js';
+import { type Logger, reopenLogs } from '../log.js';
 import type { ArbiterToWorker, BootMessage, WorkerToArbiter } from '../messages.js';
 
 /** ms between two signs of life (gunicorn: notify); the arbiter's --timeout is in seconds. */
@@ -10,6 +11,7 @@ const HOOK_FAILED = 255;
 
 export abstract class Worker {
   readonly boot: BootMessage;
+  protected readonly logs: ProcessLogs;
   readonly log: Logger;
   /** False once the worker is to end. */
   alive = true;
@@ -21,7 +23,8 @@ export abstract class Worker {
 
   constructor(boot: BootMessage) {
     this.boot = boot;
-    this.log = createLogger({ level: boot.config.loglevel, errorlog: boot.config.errorlog });
+    this.logs = new ProcessLogs(boot.config);
+    this.log = this.logs.log;
     this.hooks = new WorkerHooks(this);
   }
 
@@ -49,9 +52,11 @@ export abstract class Worker {
     process.on('message', (message: ArbiterToWorker) => {
       if (message?.type === 'retire') this.retire();
       else if (message?.type === 'stop') this.hurried = true;
+      else if (message?.type === 'reopen') reopenLogs(this.log);
     });
+    process.on('SIGUSR1', () => reopenLogs(this.log));
     // The terminal's and the arbiter's business.
-    for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGPIPE'] as const) process.on(signal, () => {});
+    for (const signal of ['SIGHUP', 'SIGUSR2', 'SIGWINCH', 'SIGPIPE'] as const) process.on(signal, () => {});
   }
 
   /** Tells the arbiter that the main loop turns. */

@@ -121,7 +121,12 @@ export class ThreadWorker extends Worker {
       address: this.listeners[0]?.name,
       workerAge: boot.age,
       log: this.log,
-      onLost: (slot, error, retiring) => this.guard.lost(slot, error, retiring),
+      logs: this.logs,
+      onReplaced: () => this.logs.statsd?.increment('tunicorn.threads.replaced'),
+      onLost: (slot, error, retiring) => {
+        this.logs.statsd?.increment('tunicorn.threads.lost');
+        this.guard.lost(slot, error, retiring);
+      },
     });
     this.health = new Health({
       shared: this.shared,
@@ -154,7 +159,7 @@ export class ThreadWorker extends Worker {
     this.lingerer = lingerer;
     const proxied = Proxied.open(config, shared, table);
     this.proxied = proxied;
-    const access = new MainAccess(config, table, this.routes, proxied);
+    const access = new MainAccess(config, this.logs, table, this.routes, proxied);
     this.access = access;
     const common = { shared, table, conns, config, pool, lingerer, access, log };
     this.waiting = new WaitQueue({

@@ -15,7 +15,7 @@ export class NotifySocket {
 
   constructor(address: string) {
     this.address = address;
-    this.#fd = ok(native.socket('unixDatagram'));
+    this.#fd = ok(native.socket('unix', true));
     ok(native.bind(this.#fd, 'unixDatagram', address), 'bind');
   }
 
@@ -44,7 +44,7 @@ export class NotifySocket {
 
   /** Sends FILL=1 until there is no room for more. */
   fill(): void {
-    const fd = ok(native.socket('unixDatagram'));
+    const fd = ok(native.socket('unix', true));
     ok(native.connect(fd, 'unixDatagram', this.address), 'connect');
     let result: number;
     do result = native.sendString(fd, 'FILL=1', 1);

@@ -233,15 +233,18 @@ describe('openAccessLog', () => {
   });
 
   it('drops whole lines when a pipe takes nothing for long', () => {
+    const written = fresh();
     const { stdout, stderr } = run(
-      `process.stdout;
+      `const { writeFileSync } = await import('node:fs');
       const l = log.openAccessLog('-');
       for (let n = 0; n < 30000; n++) { l.write('line ' + n + ' ' + 'é'.repeat(60)); }
       l.flush();
+      writeFileSync(process.env.WRITTEN, '');
       for (let n = 0; n < 300; n++) { l.flush(); await new Promise((resolve) => setTimeout(resolve, 10)); }
       console.error(l.dropped);`,
-      {},
-      '"$0" "$@" | { sleep 2; cat; }',
+      { WRITTEN: written },
+      // The reader begins when all is written.
+      '"$0" "$@" | { until [ -e "$WRITTEN" ]; do sleep 0.05; done; cat; }',
     );
     const dropped = Number(stderr);
     assert.ok(dropped > 0);

@@ -83,7 +83,7 @@ describe('adoptSocket', () => {
     const [client, server] = tcpPair();
     const cases: Array<[number, RegExp]> = [
       [ok(native.eventfd()), /it is no socket \(ENOTSOCK\)/],
-      [ok(native.socket('unixDatagram')), /no stream socket/],
+      [ok(native.socket('unix', true)), /no stream socket/],
       [ok(native.socket('tcp6')), /does not listen/],
       [client, /does not listen/],
       [server, /does not listen/],

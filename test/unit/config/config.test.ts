@@ -31,7 +31,7 @@ describe('the table of settings', () => {
     const flags = settingList.flatMap((s) => [...s.flags, ...(s.hiddenFlags ?? [])]);
     assert.equal(new Set(flags).size, flags.length);
     for (const s of settingList) {
-      assert.match(s.name, /^[a-z_]+$/);
+      assert.match(s.name, /^[a-z0-9_]+$/);
       assert.equal(snakeCase(s.key), s.name);
       assert.deepEqual(s.kind.parse(s.default()), s.default(), s.name);
       assert.match(s.description, /\.$/);
@@ -54,6 +54,16 @@ describe('defaults', () => {
     assert.deepEqual(config, {
       app: 'app.js',
       bind: ['127.0.0.1:8000'],
+      certfile: null,
+      keyfile: null,
+      certReqs: 0,
+      caCerts: null,
+      ciphers: null,
+      httpProtocols: ['h1'],
+      http2MaxConcurrentStreams: 100,
+      http2InitialWindowSize: 65_535,
+      http2MaxFrameSize: 16_384,
+      http2MaxHeaderListSize: 65_536,
       backlog: 2048,
       workers: 1,
       workerClass: 'gthread',
@@ -89,6 +99,17 @@ describe('defaults', () => {
       errorlog: '-',
       accesslog: null,
       accessLogFormat: '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"',
+      logFormat: 'text',
+      captureOutput: false,
+      syslog: false,
+      syslogAddr: 'udp://localhost:514',
+      syslogPrefix: null,
+      syslogFacility: 'user',
+      disableRedirectAccessToSyslog: false,
+      statsdHost: null,
+      statsdPrefix: '',
+      dogstatsdTags: '',
+      enableBacklogMetric: false,
       serverTiming: false,
       procName: null,
       rawEnv: [],

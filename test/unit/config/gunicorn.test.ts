@@ -133,14 +133,7 @@ const GUNICORN = `
 `;
 
 /** Those that have a meaning for Node and are still to be built. A name leaves this list when it enters the table. */
-const MISSING = new Set(
-  `ca_certs capture_output cert_reqs certfile ciphers disable_redirect_access_to_syslog dogstatsd_tags
-  enable_backlog_metric
-  http2_cleartext http2_initial_window_size http2_max_concurrent_streams http2_max_frame_size
-  http2_max_header_list_size http_protocols keyfile
-  ssl_context statsd_host statsd_prefix syslog syslog_addr
-  syslog_facility syslog_prefix`.split(/\s+/),
-);
+const MISSING = new Set(`http2_cleartext ssl_context`.split(/\s+/));
 
 const names = GUNICORN.trim()
   .split('\n')

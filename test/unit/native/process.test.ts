@@ -190,6 +190,7 @@ runInBoth('other calls', import.meta.url, {
       'threadCpu',
       'stretchCpu',
       'setThreadName',
+      'socketPair',
     ]);
     let seed = 12345;
     const random = (n: number) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 1) % n;

@@ -1,6 +1,6 @@
 /** Socket calls: what they return when all is well and when it is not, on the main thread and in a worker thread. */
 import assert from 'node:assert/strict';
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EAGAIN, EINVAL, ENOENT, native } from '../../../src/native/binding.js';
@@ -171,8 +171,8 @@ runInBoth('socket calls', import.meta.url, {
   'datagrams to a path and to an abstract name'() {
     withFolder((folder) => {
       for (const address of [join(folder, 'd'), `@tunicorn-test-${process.pid}-${performance.now()}`]) {
-        const server = ok(native.socket('unixDatagram'));
-        const client = ok(native.socket('unixDatagram'));
+        const server = ok(native.socket('unix', true));
+        const client = ok(native.socket('unix', true));
         isError(native.connect(client, 'unixDatagram', address), address.startsWith('@') ? 'ECONNREFUSED' : 'ENOENT');
         ok(native.bind(server, 'unixDatagram', address));
         assert.deepEqual(native.getSockName(server), { family: 'unix', address, port: 0 });
@@ -196,13 +196,74 @@ runInBoth('socket calls', import.meta.url, {
     const [a, b] = unixPair();
     assert.deepEqual([native.socketType(fd), native.accepting(fd)], [1, 1]);
     assert.deepEqual([native.socketType(a), native.accepting(a)], [1, 0]);
-    const datagrams = ok(native.socket('unixDatagram'));
+    const datagrams = ok(native.socket('unix', true));
     assert.deepEqual([native.socketType(datagrams), native.accepting(datagrams)], [2, 0]);
     assert.equal(native.adopt(fd), 0);
     for (const each of [fd, a, b, datagrams]) native.close(each);
     const file = openSync('/dev/null', 'r');
     isError(native.socketType(file), 'ENOTSOCK');
     closeSync(file);
+  },
+
+  'unix: datagrams keep their borders'() {
+    withFolder((folder) => {
+      const path = join(folder, 's');
+      const server = ok(native.socket('unix', true));
+      const client = ok(native.socket('unix', true));
+      ok(native.bind(server, 'unix', path));
+      ok(native.connect(client, 'unix', path));
+      assert.equal(native.send(client, bytes('one'), 0, 3), 3);
+      assert.equal(native.send(client, bytes('two'), 0, 3), 3);
+      const into = Buffer.alloc(10);
+      for (const text of ['one', 'two']) {
+        assert.equal(native.recv(server, into, 0, 10), 3);
+        assert.equal(into.toString('latin1', 0, 3), text);
+      }
+      isError(native.connect(ok(native.socket('unix')), 'unix', path), 'EPROTOTYPE');
+      native.close(server);
+      native.close(client);
+    });
+  },
+
+  'a full blocking socket is not waited for'() {
+    const [a, b] = unixPair();
+    const chunk = Buffer.alloc(64 * 1024);
+    let n = 1;
+    while (n > 0) n = native.send(a, chunk, 0, chunk.length);
+    assert.equal(n, EAGAIN);
+    native.close(a);
+    native.close(b);
+  },
+
+  'dupTo: another file under the same number'() {
+    withFolder((folder) => {
+      const fds = ['a', 'b'].map((name) => openSync(join(folder, name), 'w'));
+      writeSync(fds[0], 'first');
+      assert.equal(native.dupTo(fds[1], fds[0]), fds[0]);
+      writeSync(fds[0], 'second');
+      assert.deepEqual(
+        ['a', 'b'].map((name) => readFileSync(join(folder, name), 'utf8')),
+        ['first', 'second'],
+      );
+      isError(native.dupTo(fds[0], fds[0]), 'EINVAL');
+      for (const fd of fds) native.close(fd);
+      isError(native.dupTo(fds[0], fds[1]), 'EBADF');
+      isError(native.setNonBlocking(fds[0]), 'EBADF');
+    });
+  },
+
+  'acceptQueue: connections that wait'() {
+    const { fd, port } = tcpListener();
+    assert.equal(native.acceptQueue(fd), 0);
+    const clients = [1, 2, 3].map(() => {
+      const client = ok(native.socket('tcp4'));
+      native.connect(client, 'tcp4', '127.0.0.1', port);
+      return client;
+    });
+    assert.equal(native.acceptQueue(fd), 3);
+    for (const client of clients) native.close(client);
+    native.close(fd);
+    isError(native.acceptQueue(fd), 'EBADF');
   },
 
   'unix: names that do not fit'() {

@@ -1,0 +1,100 @@
+/**
+ * Where a log goes, as a descriptor of the process: the main thread opens it, all threads write to the same number. So it is
+ * reopened in one place: the new file takes over the old one's number (dup3) at one instant for all threads, also for one that
+ * is stuck, and no line falls between the two. No descriptor blocks its writer: pipes and terminals are opened anew with
+ * O_NONBLOCK where they are ours to open, and sockets are written with send(), see file-sink.ts.
+ */
+import { closeSync, constants, fstatSync, openSync } from 'node:fs';
+import { TunicornError } from '../errors.js';
+import { native } from '../native/binding.js';
+
+const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDWR, O_WRONLY } = constants;
+const ENXIO = -6;
+
+/** Targets of this process (main thread) that are files. */
+const files = new Set<LogTarget>();
+
+export class LogTarget {
+  /** 'error log', 'access log'. */
+  readonly what: string;
+  /** Null: a standard stream. */
+  readonly path: string | null;
+  readonly fd: number;
+  readonly #owned: boolean;
+  #open = true;
+
+  /**
+   * @param path '-' is the standard stream `standardFd`.
+   * @throws {TunicornError} ERR_TUNICORN_LOG if the file cannot be opened.
+   */
+  constructor(what: string, path: string, standardFd: 1 | 2) {
+    this.what = what;
+    this.path = path === '-' ? null : path;
+    try {
+      this.fd = this.path === null ? openStandard(standardFd) : openFile(this.path);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new TunicornError('ERR_TUNICORN_LOG', `cannot open the ${what} '${path}': ${reason}`, { cause });
+    }
+    this.#owned = this.fd !== standardFd;
+    if (this.path !== null) files.add(this);
+  }
+
+  /**
+   * Opens the file again, after a rotation renamed it. If that fails, the old one is better than none.
+   * @throws what openSync throws.
+   */
+  reopen(): void {
+    if (this.path === null || !this.#open) return;
+    const fd = openFile(this.path);
+    const result = native.dupTo(fd, this.fd);
+    closeSync(fd);
+    if (result < 0) throw new Error(native.errnoName(result));
+  }
+
+  /** A second call does nothing. */
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    files.delete(this);
+    if (this.#owned) closeSync(this.fd);
+  }
+}
+
+/** A FIFO without a reader is opened for both: what it holds is read by who comes later, and opening it waits for nobody. */
+function openFile(path: string): number {
+  const flags = O_APPEND | O_CREAT | O_NOCTTY | O_NONBLOCK;
+  try {
+    return openSync(path, flags | O_WRONLY);
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).errno !== ENXIO) throw err;
+    return openSync(path, O_RDWR | O_NOCTTY | O_NONBLOCK);
+  }
+}
+
+/**
+ * A descriptor for a standard stream that does not block. O_NONBLOCK on the stream itself would be everybody's who shares it, a
+ * shell's for example, so pipes and terminals are opened anew; a file has its own place to write at, which must stay.
+ */
+function openStandard(fd: 1 | 2): number {
+  const stat = fstatSync(fd);
+  if (stat.isFile() || stat.isSocket()) return fd;
+  try {
+    return openSync(`/proc/self/fd/${fd}`, O_WRONLY | O_APPEND | O_NOCTTY | O_NONBLOCK);
+  } catch {
+    // Another user's (a container that does not run as root), or nobody reads it any more. Node undoes this at the end.
+    if (stat.isFIFO()) native.setNonBlocking(fd);
+    return fd;
+  }
+}
+
+/** Opens all log files of this process again; `failed` hears of each that could not be. Never throws. */
+export function reopenTargets(failed: (message: string) => void): void {
+  for (const target of files) {
+    try {
+      target.reopen();
+    } catch (err) {
+      failed(`Cannot reopen the ${target.what} '${target.path}', the old one goes on: ${(err as Error).message}`);
+    }
+  }
+}
