@@ -15,11 +15,12 @@ export interface ListenerInfo {
   role: 'http' | 'status';
 }
 
-/** What the arbiter has read of certificates, as PEM text. */
+/** Options of Node's tls.createSecureContext(): plain data, certificates and keys as PEM text. */
+export type TlsOptions = Record<string, string | string[] | number | boolean>;
+
+/** What the arbiter has read of certificates, or ssl_context has made of them. */
 export interface TlsMaterial {
-  cert: string;
-  key: string;
-  ca: string | null;
+  options: TlsOptions;
   /** By which clients resume sessions, with any worker: 48 bytes in base64. */
   ticketKeys: string;
 }

@@ -1,5 +1,5 @@
 /**
- * The hooks of a configuration file: functions of the operator's, called at moments of the server's life. This is the one
+ * The hooks of a configuration file: functions of the operator's, called at moments of the server's life, and ssl_context, which makes a value. This is the one
  * table of their names; a value that is no function is refused (file.ts), a function is passed on untouched, under its
  * camelCase name. The arbiter calls its own (hooks/arbiter.ts); functions cannot cross a process border, so a Config says
  * where workers and threads find theirs.
@@ -26,6 +26,7 @@ export const HOOKS = [
   { name: 'post_worker_init', key: 'postWorkerInit', place: 'worker' },
   { name: 'worker_int', key: 'workerInt', place: 'worker' },
   { name: 'worker_abort', key: 'workerAbort', place: 'worker' },
+  { name: 'ssl_context', key: 'sslContext', place: 'arbiter' },
   { name: 'pre_exec', key: 'preExec', place: 'arbiter' },
   { name: 'pre_request', key: 'preRequest', place: 'thread' },
   { name: 'post_request', key: 'postRequest', place: 'thread' },

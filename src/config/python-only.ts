@@ -82,6 +82,10 @@ export const ABSENT: readonly Absent[] = [
     ['do_handshake_on_connect', '--do-handshake-on-connect'],
     ['suppress_ragged_eofs', '--suppress-ragged-eofs'],
   ),
+  ...absent('HTTP/2 is spoken over TLS (--http-protocols); proxies speak HTTP/1.1 to their upstreams, or can.', [
+    'http2_cleartext',
+    '--http2-cleartext',
+  ]),
   ...absent('Request bodies are streamed to the handler; none is stored in a file.', ['tmp_upload_dir']),
   ...absent('Workers give signs of life over a channel to the arbiter, not by touching a file.', [
     'worker_tmp_dir',

@@ -66,12 +66,9 @@ class Front {
 
   /** Listens at nothing: main accepts. */
   private tlsServer(): Server {
-    const { cert, key, ca, ticketKeys, ciphers, certReqs, protocols, handshakeMs } = this.settings;
+    const { options, ticketKeys, certReqs, protocols, handshakeMs } = this.settings;
     const server = createServer({
-      cert,
-      key,
-      ...(ca === null ? {} : { ca }),
-      ...(ciphers === null ? {} : { ciphers }),
+      ...options,
       ticketKeys: Buffer.from(ticketKeys, 'base64'),
       requestCert: certReqs > 0,
       rejectUnauthorized: certReqs === 2,

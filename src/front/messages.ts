@@ -6,7 +6,6 @@ import type { TlsMaterial } from '../messages.js';
 export interface FrontSettings extends TlsMaterial {
   /** 0 no certificate is asked for, 1 one may be given, 2 one must be. */
   certReqs: number;
-  ciphers: string | null;
   protocols: readonly Protocol[];
   http2: { maxConcurrentStreams: number; initialWindowSize: number; maxFrameSize: number; maxHeaderListSize: number };
   /** ms for a handshake; for a client that does not take what is left for it; for an HTTP/2 session without a stream. */

@@ -7,6 +7,7 @@ import type { IncomingMessage } from 'node:http';
 import type { HOOKS } from '../config/hooks.js';
 import type { Config } from '../config/settings.js';
 import type { Logger } from '../log.js';
+import type { TlsOptions } from '../messages.js';
 
 /** The arbiter as a worker knows it. */
 export interface HookServerView {
@@ -96,6 +97,8 @@ export interface HookFunctions {
   postWorkerInit(worker: HookWorker): Done;
   workerInt(worker: HookWorker): Done;
   workerAbort(worker: HookWorker): Done;
+  /** Options for tls.createSecureContext(), plain data: those of usual() as they are or changed. */
+  sslContext(config: Config, usual: () => TlsOptions): TlsOptions;
   preExec(server: HookServer): Done;
   preRequest(worker: HookThread, req: IncomingMessage): Done;
   postRequest(worker: HookThread, req: IncomingMessage, environ: HookEnviron, resp: HookResponse): Done;

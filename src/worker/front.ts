@@ -26,11 +26,10 @@ export interface FrontOptions {
 
 /** What the front needs to know. */
 export function frontSettings(config: Config, material: TlsMaterial): FrontSettings {
-  const { certReqs, ciphers, httpProtocols: protocols } = config;
+  const { certReqs, httpProtocols: protocols } = config;
   return {
     ...material,
     certReqs,
-    ciphers,
     protocols,
     http2: {
       maxConcurrentStreams: config.http2MaxConcurrentStreams,

@@ -167,6 +167,36 @@ describe('TLS', { concurrency: 2, timeout: 120_000 }, () => {
     assert.equal((await one.ended).code, 0);
   });
 
+  it('ssl_context: what it makes of the options holds', async () => {
+    const dir = folders.make({
+      'tunicorn.conf.mjs': `import { readFileSync } from 'node:fs';
+        export default {
+          certfile: ${JSON.stringify(certPath('server.pem'))}, keyfile: ${JSON.stringify(certPath('server.key'))},
+          ssl_context(config, usual) {
+            if (config.certfile === null || !usual().cert.includes('CERTIFICATE')) throw new Error('not as usual');
+            return { ...usual(), cert: readFileSync(${JSON.stringify(certPath('renewed.pem'))}),
+              key: readFileSync(${JSON.stringify(certPath('renewed.key'))}), minVersion: 'TLSv1.3' };
+          },
+        };`,
+    });
+    const one = start(dir);
+    const port = await one.firstPort();
+    const socket = await dial(port);
+    assert.equal(socket.getPeerCertificate().subject.CN, 'renewed');
+    assert.equal(socket.getProtocol(), 'TLSv1.3');
+    socket.destroy();
+    await assert.rejects(dial(port, { maxVersion: 'TLSv1.2' }));
+    writeFileSync(
+      join(dir, 'tunicorn.conf.mjs'),
+      `export default { certfile: ${JSON.stringify(certPath('server.pem'))}, ssl_context() { throw new Error('no such luck'); } };`,
+    );
+    one.kill('SIGHUP');
+    await one.waitFor(/\[ERROR\] The new settings are refused/);
+    assert.match(one.log, /ssl_context failed: no such luck/);
+    one.kill('SIGTERM');
+    assert.equal((await one.ended).code, 0);
+  });
+
   it('HUP: a renewed certificate is shown to new connections, a broken one changes nothing', async () => {
     const dir = folders.make();
     const renew = (name: string) => {
