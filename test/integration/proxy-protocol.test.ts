@@ -317,3 +317,18 @@ describe('PROXY protocol, while the only thread is busy', () => {
     });
   });
 });
+
+describe('proxy_allow_ips', () => {
+  it('those on the list may send a header, and nobody else', async () => {
+    const server = await HttpServer.start('trust-node.mjs', [
+      ...['--threads', '1', '--proxy-protocol=v1', '--proxy-allow-from', '10.0.0.0/8,127.0.0.2'],
+    ]);
+    const from = (localAddress: string) => RawClient.connect(server.port, { localAddress });
+    assert.equal((await once(await from('127.0.0.2'), V1 + get('/'))).info.address, '192.0.2.7');
+    const other = await from('127.0.0.1');
+    other.write(V1 + get('/'));
+    assert.match(await other.end(), /^HTTP\/1\.1 403 /);
+    other.destroy();
+    await server.stop();
+  });
+});
