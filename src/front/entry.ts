@@ -56,7 +56,7 @@ class Front {
   }
 
   private take(fd: number): void {
-    const raw = new Socket({ fd, allowHalfOpen: true });
+    const raw = new Socket({ fd });
     raw.setNoDelay(true);
     raw.once('close', () => this.tell({ type: 'closed' }));
     // What happens to it is told by the TLS socket.
@@ -96,6 +96,8 @@ class Front {
       else this.h2.emit('connection', socket);
       return;
     }
+    // Who has ended its side is still answered. In a handshake, and in HTTP/2, it has left.
+    socket.allowHalfOpen = true;
     const plain = this.openPlain(socket);
     if (plain === null) socket.destroy();
     else bridge(socket, plain, this.settings.lingerMs);
