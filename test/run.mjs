@@ -1,5 +1,5 @@
-// Runs the tests with node's own runner: unit tests and those that start servers, two files at a time; then the hunt (fuzz) and
-// stress, one at a time, because they load the machine and measure. The closing counts are of all of them together.
+// Runs the tests with node's own runner: unit tests and those that start servers, three files at a time, for they mostly wait; the hunt
+// (fuzz) and stress two at a time; last the stress that measures, one at a time. The closing counts are of all of them together.
 // `node test/run.mjs unit` runs some of them.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
@@ -8,9 +8,12 @@ import { fileURLToPath } from 'node:url';
 
 const dist = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'test');
 const kinds = process.argv.length > 2 ? process.argv.slice(2) : ['unit', 'integration', 'fuzz', 'stress'];
+/** Files of stress/ that measure. */
+const ALONE = /\/stress\/(containment|idle|limits|races|recycle|slow|slow-readers)\.test\.js$/;
 const PHASES = [
-  { kinds: ['unit', 'integration'], concurrency: 2 },
-  { kinds: ['fuzz', 'stress'], concurrency: 1 },
+  { kinds: ['unit', 'integration'], concurrency: 3, pick: () => true },
+  { kinds: ['fuzz', 'stress'], concurrency: 2, pick: (file) => !ALONE.test(file) },
+  { kinds: ['stress'], concurrency: 1, pick: (file) => ALONE.test(file) },
 ];
 
 function testFiles(folder) {
@@ -48,7 +51,10 @@ const total = new Map();
 let passed = true;
 let found = 0;
 for (const phase of PHASES) {
-  const files = phase.kinds.filter((kind) => kinds.includes(kind)).flatMap((kind) => testFiles(join(dist, kind)));
+  const files = phase.kinds
+    .filter((kind) => kinds.includes(kind))
+    .flatMap((kind) => testFiles(join(dist, kind)))
+    .filter(phase.pick);
   if (files.length === 0) continue;
   found += files.length;
   const result = await run(files, phase.concurrency);

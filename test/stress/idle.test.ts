@@ -14,7 +14,7 @@ import { FULL, nothingWrong, StressServer } from '../support/stress-server.js';
 
 const IDLE = Number(process.env.IDLE ?? 5000);
 const HALF = 500;
-const KEEP_ALIVE_S = 20;
+const KEEP_ALIVE_S = 16;
 /** What a connection may cost in bytes, and what the three heaps may hold besides that they have not collected yet: V8 does so when it likes. */
 const EACH = 2048;
 const UNCOLLECTED = FULL ? 0 : 4 << 20;
@@ -102,7 +102,7 @@ test(`${IDLE} idle connections`, async (t) => {
   const share = await assertIdle(worker, 0.01);
   let grown = Infinity;
   const level = () => (grown = Math.min(grown, rss(worker) - before)) <= IDLE * EACH;
-  await until(level, { everyMs: 500, timeoutMs: 11_000, what: 'less memory' }).catch(() => {});
+  await until(level, { everyMs: 500, timeoutMs: 7000, what: 'less memory' }).catch(() => {});
   const each = grown / IDLE;
   t.diagnostic(
     `${each.toFixed(0)} bytes each (${(before / 1e6).toFixed(1)} MB before), ${(share * 100).toFixed(2)} % of a core`,
