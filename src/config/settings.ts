@@ -7,8 +7,10 @@
  * To add a setting, add an entry; nothing else needs to change.
  */
 import { DEFAULT_ACCESS_FORMAT } from '../access-format.js';
+import { CONTAINMENT_SETTINGS } from './containment.js';
 import { usableCpus } from './cpus.js';
 import type { HookSource } from './hooks.js';
+import { LIMIT_SETTINGS } from './limits.js';
 import { LOG_SETTINGS } from './logging.js';
 import { PROCESS_SETTINGS } from './mechanics.js';
 import { RELOAD_SETTINGS } from './reloading.js';
@@ -22,12 +24,10 @@ import {
   choice,
   flag,
   folder,
-  headerName,
   integer,
   logfile,
   optionalLogfile,
   seconds,
-  urlPath,
 } from './validate.js';
 
 export type { Env, Setting } from './setting.js';
@@ -39,9 +39,6 @@ export const LOG_LEVELS = ['debug', 'info', 'warning', 'error', 'critical'] as c
 const FILE = 'Configuration file';
 const SOCKET = 'Server socket';
 const WORKERS = 'Worker processes';
-const LIMITS = 'Limits on requests';
-const CONTAINMENT = 'Containment of heavy and stuck requests (gthread)';
-const HEALTH = 'Health checks';
 const LOGGING = 'Logging';
 const MECHANICS = 'Server mechanics';
 
@@ -158,145 +155,7 @@ export const SETTINGS = [
     description:
       'Time a request may take in gthread: then its signal aborts and its client gets 504, and a thread that is stuck in it is ended. A worker that has been silent, or has not finished booting, for this long (gthread: 30 seconds at least) is killed. 0: never.',
   }),
-  setting({
-    name: 'timeout_grace',
-    key: 'timeoutGrace',
-    flags: ['--timeout-grace'],
-    section: CONTAINMENT,
-    kind: seconds(),
-    default: () => 0.25,
-    description:
-      'Time that a request past --timeout has to stop by itself (its signal is aborted) before its stuck thread is ended.',
-  }),
-  setting({
-    name: 'kill_on_disconnect',
-    key: 'killOnDisconnect',
-    flags: ['--kill-on-disconnect'],
-    section: CONTAINMENT,
-    kind: seconds(),
-    default: () => 0,
-    description:
-      'Time after which a thread stuck in a request whose client has left is ended. 0: only --timeout ends it.',
-  }),
-  setting({
-    name: 'thread_memory',
-    key: 'threadMemory',
-    flags: ['--thread-memory'],
-    section: CONTAINMENT,
-    kind: integer(0, 1_048_576, 'MiB'),
-    default: () => 0,
-    description:
-      "Most memory that one thread's JavaScript heap may take; a thread that outgrows it is ended and its client gets 503. 0: what V8 allows.",
-  }),
-  setting({
-    name: 'thread_max_memory',
-    key: 'threadMaxMemory',
-    flags: ['--thread-max-memory'],
-    section: CONTAINMENT,
-    kind: integer(0, 1_048_576, 'MiB'),
-    default: () => 0,
-    description:
-      'Memory (heap and buffers) from which a thread is replaced by a fresh one when it is idle, without losing a request. 0: never.',
-  }),
-  setting({
-    name: 'reserve_threads',
-    key: 'reserveThreads',
-    flags: ['--reserve-threads'],
-    section: CONTAINMENT,
-    kind: integer(0, 511, 'threads'),
-    default: () => 1,
-    description:
-      'Threads that requests expected to be heavy never take, so that a light one always finds a thread. Heavy ones have at least one.',
-  }),
-  setting({
-    name: 'thread_concurrency',
-    key: 'threadConcurrency',
-    flags: ['--thread-concurrency'],
-    section: CONTAINMENT,
-    kind: integer(0, 1_000_000, 'requests'),
-    default: () => 1000,
-    description:
-      'Requests that one thread may have in hand while their handlers await; idle threads come first. 0: no limit.',
-  }),
-  setting({
-    name: 'max_queue',
-    key: 'maxQueue',
-    flags: ['--max-queue'],
-    section: CONTAINMENT,
-    kind: integer(0, 1_000_000, 'requests'),
-    default: () => 0,
-    description: 'Most requests that may wait for a thread; more get 503 with Retry-After at once. 0: no limit.',
-  }),
-  setting({
-    name: 'queue_timeout',
-    key: 'queueTimeout',
-    flags: ['--queue-timeout'],
-    section: CONTAINMENT,
-    kind: seconds(),
-    default: () => 30,
-    description: 'Longest that a request may wait for a thread; then it gets 503 with Retry-After. 0: no limit.',
-  }),
-  setting({
-    name: 'deadline_header',
-    key: 'deadlineHeader',
-    flags: ['--deadline-header'],
-    section: CONTAINMENT,
-    kind: headerName(),
-    default: () => 'x-envoy-expected-rq-timeout-ms',
-    description:
-      'Header in which a client or proxy says for how many ms it will wait: limits --timeout and --queue-timeout for its request. Empty: none.',
-  }),
-  setting({
-    name: 'fence_kills',
-    key: 'fenceKills',
-    flags: ['--fence-kills'],
-    section: CONTAINMENT,
-    kind: integer(0, 1_000_000, 'threads'),
-    default: () => 0,
-    description:
-      'A route that ended this many threads within --fence-window is answered 503 for --fence-time. 0: never.',
-  }),
-  setting({
-    name: 'fence_window',
-    key: 'fenceWindow',
-    flags: ['--fence-window'],
-    section: CONTAINMENT,
-    kind: seconds(),
-    default: () => 30,
-    description: 'Time within which --fence-kills counts.',
-  }),
-  setting({
-    name: 'fence_time',
-    key: 'fenceTime',
-    flags: ['--fence-time'],
-    section: CONTAINMENT,
-    kind: seconds(),
-    default: () => 30,
-    description: 'How long a fenced route is answered 503.',
-  }),
-  setting({
-    name: 'status_bind',
-    key: 'statusBind',
-    flags: ['--status-bind'],
-    section: HEALTH,
-    kind: addresses(0),
-    multiple: true,
-    default: () => [],
-    defaultText: 'none',
-    description:
-      "Address at which a worker's main thread answers, whatever its threads do: /live, /ready, and / with its state as JSON. May be given several times. Not for the public.",
-  }),
-  setting({
-    name: 'health_path',
-    key: 'healthPath',
-    flags: ['--health-path'],
-    section: HEALTH,
-    kind: urlPath(),
-    default: () => '',
-    defaultText: 'none',
-    description:
-      'Path that is answered in place of the app at the usual addresses: 200 if the worker is ready for requests, otherwise 503; with /live behind it always 200.',
-  }),
+  ...CONTAINMENT_SETTINGS,
   setting({
     name: 'graceful_timeout',
     key: 'gracefulTimeout',
@@ -315,72 +174,7 @@ export const SETTINGS = [
     default: () => 2,
     description: 'How long an idle connection is kept for the next request. 0: closed after each response.',
   }),
-  setting({
-    name: 'header_timeout',
-    key: 'headerTimeout',
-    flags: ['--header-timeout'],
-    section: LIMITS,
-    kind: seconds(),
-    default: () => 10,
-    description: 'Time a client may take to send a whole request head, from its first byte. 0: no limit.',
-  }),
-  setting({
-    name: 'body_timeout',
-    key: 'bodyTimeout',
-    flags: ['--body-timeout'],
-    section: LIMITS,
-    kind: seconds(),
-    default: () => 30,
-    description: 'Longest pause between two pieces of a request body; then 408. 0: no limit.',
-  }),
-  setting({
-    name: 'body_min_rate',
-    key: 'bodyMinRate',
-    flags: ['--body-min-rate'],
-    section: LIMITS,
-    kind: integer(0, 1_000_000_000, 'bytes/s'),
-    default: () => 240,
-    description:
-      'Least average rate of a request body, once --body-timeout has been spent waiting for it; then 408. Time in which the handler does not read is not counted, and a request whose response has begun is let be. 0: no limit.',
-  }),
-  setting({
-    name: 'send_timeout',
-    key: 'sendTimeout',
-    flags: ['--send-timeout'],
-    section: LIMITS,
-    kind: seconds(),
-    default: () => 30,
-    description:
-      'Longest time in which a client takes nothing of a response that waits for it; then the connection is closed. 0: no limit.',
-  }),
-  setting({
-    name: 'limit_request_line',
-    key: 'limitRequestLine',
-    flags: ['--limit-request-line'],
-    section: LIMITS,
-    kind: integer(0, 8190, 'bytes'),
-    default: () => 4094,
-    description: 'Longest request line (method, URL and version); longer ones get 414. 0: no limit.',
-  }),
-  setting({
-    name: 'limit_request_fields',
-    key: 'limitRequestFields',
-    flags: ['--limit-request-fields'],
-    section: LIMITS,
-    kind: integer(1, 32_768, 'fields'),
-    default: () => 100,
-    description: 'Most header fields in a request; more get 431.',
-  }),
-  setting({
-    name: 'limit_request_field_size',
-    key: 'limitRequestFieldSize',
-    flags: ['--limit-request-field_size'],
-    hiddenFlags: ['--limit-request-field-size'],
-    section: LIMITS,
-    kind: integer(0, 1_048_576, 'bytes'),
-    default: () => 8190,
-    description: 'Longest header field, name and value together; longer ones get 431. 0: no limit.',
-  }),
+  ...LIMIT_SETTINGS,
   setting({
     name: 'loglevel',
     key: 'loglevel',
