@@ -220,11 +220,17 @@ export class FileSink {
 
 /**
  * Writes what a thread that is gone has left in its memory, in main's place. What a full pipe does not take now is tried again
- * for as long as the process lives.
+ * for as long as the process lives. @returns true if nothing is left: the memory may be used again.
  */
-export function rescue(outlet: Outlet): void {
+export function rescue(outlet: Outlet): boolean {
   const words = new Int32Array(outlet.held, 0, WORDS);
-  if (words[START] >= words[END]) return;
-  const sink = new FileSink(outlet);
-  if (sink.flush()) sink.close();
+  if (words[START] < words[END]) {
+    const sink = new FileSink(outlet);
+    if (!sink.flush()) return false;
+    sink.close();
+  }
+  // It may have been ended between the last byte and this.
+  words[END] = 0;
+  words[START] = 0;
+  return true;
 }

@@ -55,6 +55,8 @@ export class ProcessLogs {
   /** What a thread's process.stdout and process.stderr write to. */
   readonly stdout: FileSink;
   readonly stderr: FileSink;
+  /** What threads that have ended were given: memory of theirs would wait long for main's garbage collector. */
+  readonly #free = new Set<LogShare>();
   readonly #outlets: { error: number; access: number | null; stdout: number; stderr: number };
 
   /**
@@ -89,6 +91,10 @@ export class ProcessLogs {
 
   /** What a thread that starts is given. */
   share(): LogShare {
+    for (const used of this.#free) {
+      this.#free.delete(used);
+      return used;
+    }
     const { error, access, stdout, stderr } = this.#outlets;
     const outlet = (fd: number): Outlet => ({ fd, held: heldMemory() });
     return {
@@ -100,8 +106,11 @@ export class ProcessLogs {
   }
 
   /** A thread has ended: what it could not write any more is written here. */
-  rescue({ error, access, stdout, stderr }: LogShare): void {
-    for (const outlet of [error, access, stdout, stderr]) if (outlet !== null) rescue(outlet);
+  rescue(share: LogShare): void {
+    const { error, access, stdout, stderr } = share;
+    let empty = true;
+    for (const outlet of [error, access, stdout, stderr]) if (outlet !== null && !rescue(outlet)) empty = false;
+    if (empty) this.#free.add(share);
   }
 
   /** Has everything leave; later lines are dropped. The descriptors stay open. */
