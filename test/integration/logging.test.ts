@@ -440,7 +440,7 @@ async function startInto(file: string, ...args: string[]): Promise<FileServer> {
   const server = new FileServer(file, args);
   try {
     server.port = await server.firstPort();
-    await server.waitForWorkers(1);
+    await server.waitFor(/Booting worker/);
   } catch (error) {
     await server.cleanup();
     throw error;
