@@ -130,14 +130,18 @@ export class ProcessLogs {
 }
 
 /** Opens what the config names. */
-function openShare({ errorlog, accesslog }: Config): LogShare {
-  const open = (what: string, path: string, standardFd: 1 | 2): Outlet => {
-    const { fd } = new LogTarget(what, path, standardFd);
-    return { fd, held: heldMemory() };
-  };
-  const error = open('error log', errorlog, 2);
+function openShare({ errorlog, accesslog, captureOutput }: Config): LogShare {
+  const outlet = ({ fd }: LogTarget): Outlet => ({ fd, held: heldMemory() });
+  const open = (what: string, path: string, standardFd: 1 | 2) => outlet(new LogTarget(what, path, standardFd));
+  const errors = new LogTarget('error log', errorlog, 2);
+  const error = outlet(errors);
   const access = accesslog === null ? null : open('access log', accesslog, 1);
   const stdout = accesslog === '-' && access ? access : open('standard output', '-', 1);
   const stderr = errorlog === '-' ? error : open('standard error', '-', 2);
+  if (captureOutput) {
+    errors.takeOver(2);
+    // Otherwise it may be the access log itself.
+    if (accesslog !== '-') errors.takeOver(1);
+  }
   return { error, access, stdout, stderr };
 }

@@ -21,6 +21,8 @@ export class LogTarget {
   readonly path: string | null;
   readonly fd: number;
   readonly #owned: boolean;
+  /** Standard streams that go to the same file. */
+  readonly #streams: number[] = [];
   #open = true;
 
   /**
@@ -48,8 +50,19 @@ export class LogTarget {
     if (this.path === null || !this.#open) return;
     const fd = openFile(this.path);
     const result = native.dupTo(fd, this.fd);
+    for (const stream of this.#streams) native.dupTo(fd, stream);
     closeSync(fd);
     if (result < 0) throw new Error(native.errnoName(result));
+  }
+
+  /**
+   * From now on a standard stream of the process goes to this file, for native code and child processes, too. Not where the
+   * target is no file: it would not block, which is not what they expect.
+   */
+  takeOver(stream: 1 | 2): void {
+    if (this.path === null || !fstatSync(this.fd).isFile()) return;
+    native.dupTo(this.fd, stream);
+    this.#streams.push(stream);
   }
 
   /** A second call does nothing. */
