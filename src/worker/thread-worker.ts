@@ -9,7 +9,6 @@
  *
  * Class sync is the same with one request at a time on the main thread itself, and no keep-alive.
  */
-import { errorResponse } from '../answers.js';
 import { usableCpus } from '../config/cpus.js';
 import type { Config } from '../config/settings.js';
 import { type ArbiterToWorker, type BootMessage, type ListenerInfo, mostThreads } from '../messages.js';
@@ -24,29 +23,25 @@ import { Driver } from '../shared/driver.js';
 import { allocate, C, CLOSING, PATIENT, Shared } from '../shared/memory.js';
 import { Proxied } from '../shared/proxied.js';
 import { Routes } from '../shared/routes.js';
-import { ConnTable, HAS_HEAD, OWNER_FREE, OWNER_IDLE, REGISTERED, SERVED_ONE } from '../shared/tconn.js';
+import { ConnTable, REGISTERED } from '../shared/tconn.js';
 import { Acceptor } from './acceptor.js';
 import { MainAccess } from './access.js';
 import { Worker } from './base.js';
+import { Connections } from './connections.js';
 import { Front, frontSettings, type Plain } from './front.js';
 import { Guard } from './guard.js';
-import { KeepaliveQueue } from './keepalive-queue.js';
 import { Lingerer } from './lingerer.js';
 import { Recycler } from './recycler.js';
 import { StatusServer } from './status.js';
 import { healthAnswer } from './status-head.js';
 import { Health } from './status-report.js';
 import { Supervisor } from './supervisor.js';
-import { TConn } from './tconn.js';
+import type { TConn } from './tconn.js';
 import { WaitQueue } from './wait-queue.js';
 import { startWatchdog } from './watchdog.js';
 
-/** At --worker-connections: from when on an unused connection may be closed for a new one, ms. */
-const RECLAIM_MS = 1000;
 /** ms between looks into the keepalive queue. */
 const MURDER_MS = 250;
-/** ms after which a connection that is being served is looked at again. */
-const BUSY_MS = 500;
 /** So long before --graceful-timeout is over, ms, those who still wait for their next request are let go. */
 const LAST_MS = 1000;
 /** Who has just connected is about to send a request: in a stop that hurries such connections are closed so much later, ms. */
@@ -59,8 +54,7 @@ const FRONT_MS = 2000;
 const SPARE_SLOTS = 2;
 
 export class ThreadWorker extends Worker {
-  protected readonly conns = new Map<number, TConn>();
-  private readonly queue = new KeepaliveQueue<TConn>(performance.now());
+  private readonly connections: Connections;
   private readonly shared: Shared;
   private readonly table: ConnTable;
   private readonly routes: Routes;
@@ -68,7 +62,6 @@ export class ThreadWorker extends Worker {
   private readonly pool: ThreadPool;
   private readonly supervisor: Supervisor | null;
   private readonly lingerer: Lingerer;
-  private readonly access: MainAccess;
   private readonly waiting: WaitQueue;
   private readonly guard: Guard;
   /** No thread was free at the last look. */
@@ -82,8 +75,6 @@ export class ThreadWorker extends Worker {
   private readonly front: Front | null;
   /** Requests after which the process leaves, 0 = never: class sync. Threads of gthread are recycled. */
   private readonly maxRequests: number;
-  /** A waiting connection is looked at this often, ms: its deadline may have become an earlier one. */
-  private lookMs = 0;
   private murderer: NodeJS.Timeout | null = null;
 
   constructor(boot: BootMessage) {
@@ -154,21 +145,21 @@ export class ThreadWorker extends Worker {
           onTick: (allBusy, allStuck) => this.onTick(allBusy, allStuck),
           onHeavy: (slot, us) => this.guard.learn(slot, us),
         });
-    const { shared, table, driver, conns, pool, log } = this;
-    const lingerer = new Lingerer(table, (conn) => this.forget(conn));
+    const { shared, table, driver, pool, log } = this;
+    const lingerer = new Lingerer(table, (conn) => this.connections.forget(conn));
     this.lingerer = lingerer;
     const proxied = Proxied.open(config, shared, table);
     this.proxied = proxied;
     const access = new MainAccess(config, this.logs, table, this.routes, proxied);
-    this.access = access;
-    const common = { shared, table, conns, config, pool, lingerer, access, log };
+    const enqueue = (conn: TConn) => void this.enqueueReq(conn);
+    this.connections = new Connections({ table, config: () => this.boot.config, access, lingerer, enqueue });
+    const common = { shared, table, conns: this.connections.all, config, pool, lingerer, access, log };
     this.waiting = new WaitQueue({
       ...common,
       proxied,
       answer: (head) => this.answerHealth(head),
       toSelector: (conn) => this.toSelector(conn),
     });
-    const enqueue = (conn: TConn) => void this.enqueueReq(conn);
     this.guard = new Guard({ ...common, config: () => this.boot.config, routes: this.routes, driver, enqueue });
     if (sync) {
       Atomics.store(this.shared.control, C.SUPERVISING, 1);
@@ -193,8 +184,8 @@ export class ThreadWorker extends Worker {
       // In class sync this is the only look between two requests.
       beforeAccept: () => this.checkMaxRequests(),
       open: () => Math.max(Atomics.load(this.shared.control, C.OPEN), this.front?.open ?? 0),
-      admit: (fd, index) => (this.front ? this.front.take(fd) : this.admit(this.makeConn(fd, index))),
-      makeRoom: (most) => this.makeRoom(most),
+      admit: (fd, index) => (this.front ? this.front.take(fd) : this.admit(this.connections.open(fd, index))),
+      makeRoom: (most) => this.connections.makeRoom(most),
     });
     native.pollStart(this.shared.memory.mainWake, () => this.onWake(), 1, 1);
   }
@@ -232,45 +223,12 @@ export class ThreadWorker extends Worker {
   }
 
   /** What main itself derives from the config. */
-  private configured({ headerTimeout, keepalive, threads, reserveThreads }: Config): void {
+  private configured({ threads, reserveThreads }: Config): void {
     // More of them than CPUs would only take turns on these, and keep the light ones waiting.
     Atomics.store(this.shared.control, C.LANES, Math.max(1, Math.min(threads - reserveThreads, usableCpus())));
-    this.lookMs = 1000 * Math.min(headerTimeout || keepalive || 1, keepalive || headerTimeout || 1);
   }
 
   // --- connections ---
-
-  /** Closes the connections that nobody has used for longest: acceptor.ts. */
-  private makeRoom(most: number): void {
-    const clock = native.clock();
-    const unused: Array<[ms: number, conn: TConn]> = [];
-    for (const conn of this.conns.values()) {
-      const ms = this.unusedMs(conn, clock);
-      if (ms >= RECLAIM_MS) unused.push([ms, conn]);
-    }
-    unused.sort((a, b) => b[0] - a[0]);
-    for (const [, conn] of unused.slice(0, most)) this.closeIdle(conn);
-  }
-
-  /** For how long a connection waits for its next request, or for the rest of a head, ms; 0: it is in use. */
-  private unusedMs({ fd, generation }: TConn, clock: number): number {
-    const { table } = this;
-    const { keepalive, headerTimeout } = this.boot.config;
-    const deadline = table.deadline(fd);
-    if (table.generation(fd) !== generation || table.owner(fd) !== OWNER_IDLE || deadline === 0) return 0;
-    const between = (table.facts(fd) & (SERVED_ONE | HAS_HEAD)) === SERVED_ONE;
-    const seconds = between ? keepalive : headerTimeout;
-    return seconds > 0 ? (clock - deadline + seconds * 1000) | 0 : 0;
-  }
-
-  private makeConn(fd: number, listener: number): TConn {
-    const before = this.conns.get(fd);
-    if (before) this.queue.remove(before);
-    const conn = new TConn(fd, this.table.open(fd, listener));
-    this.conns.set(fd, conn);
-    this.queue.add(conn, performance.now() + this.lookMs);
-    return conn;
-  }
 
   /** gunicorn's name for the hand-over. finishRequest runs on the thread that completes the request. */
   private enqueueReq(conn: TConn): Future<Outcome> {
@@ -295,7 +253,7 @@ export class ThreadWorker extends Worker {
       native.close(fd);
       return;
     }
-    const conn = this.makeConn(fd, 0);
+    const conn = this.connections.open(fd, 0);
     const ends = peer && local && { ...peer, proxyAddress: local.address, proxyPort: local.port };
     this.proxied?.record(fd, ends);
     this.admit(conn);
@@ -312,11 +270,6 @@ export class ThreadWorker extends Worker {
     table.setFacts(fd, table.facts(fd) | REGISTERED);
     table.handOver(fd, false);
     if (this.driver.register(fd, generation) < 0 && table.seize(fd, generation)) this.lingerer.end(conn, '');
-  }
-
-  private forget(conn: TConn): void {
-    if (this.conns.get(conn.fd) === conn) this.conns.delete(conn.fd);
-    this.queue.remove(conn);
   }
 
   /** A thread asks main to look: it begins to work, or closed a connection while accepting was stopped. */
@@ -346,54 +299,15 @@ export class ThreadWorker extends Worker {
     }
   }
 
-  // --- what waits too long ---
-
-  /** Ends connections whose deadline has passed: keep-alive over, or a request head that did not come in time. */
+  /** gunicorn's name for the end of connections that wait too long. What else main looks after from time to time comes with it. */
   murderKeepalived(): void {
-    const { table } = this;
-    const now = performance.now();
-    const clock = native.clock();
     this.health.update();
     this.pool.flushOverflow();
     this.supervisor?.glance();
     this.checkMaxRequests();
     this.recycler?.look();
     this.acceptor.reclaim();
-    for (const conn of this.queue.due(now)) {
-      const { fd, generation } = conn;
-      if (table.generation(fd) !== generation || table.owner(fd) === OWNER_FREE) {
-        if (this.conns.get(fd) === conn) this.conns.delete(fd);
-        continue;
-      }
-      const left = (table.deadline(fd) - clock) | 0;
-      if (table.owner(fd) !== OWNER_IDLE || table.deadline(fd) === 0) this.queue.add(conn, now + BUSY_MS);
-      else if (left > 0) this.queue.add(conn, now + Math.min(left, this.lookMs));
-      else if (!this.closeIdle(conn)) this.queue.add(conn, now + BUSY_MS);
-    }
-  }
-
-  /** Closes a waiting connection, unless a request has arrived: that one is served. False if it is still open. */
-  private closeIdle(conn: TConn): boolean {
-    const { table } = this;
-    const { fd, generation } = conn;
-    if (!table.seize(fd, generation)) return false;
-    const facts = table.facts(fd);
-    const late = table.deadline(fd) !== 0 && ((table.deadline(fd) - native.clock()) | 0) <= 0;
-    // The rest of a head may have come while we stop; one that is past its deadline gets no more time.
-    if (native.peek(fd) > 0 && ((facts & HAS_HEAD) === 0 || !late)) {
-      this.enqueueReq(conn);
-      return false;
-    }
-    if (late && (facts & HAS_HEAD) !== 0 && (facts & SERVED_ONE) === 0) {
-      // It may be sending still: to close at once would be a reset, which takes the answer with it.
-      const answer = errorResponse(408);
-      this.access.write(fd, '', 408, answer, { thread: '', durationMs: -1, queueMs: -1 });
-      this.lingerer.end(conn, answer);
-      return true;
-    }
-    this.conns.delete(fd);
-    table.close(fd);
-    return true;
+    this.connections.murder();
   }
 
   // --- the end ---
@@ -416,7 +330,7 @@ export class ThreadWorker extends Worker {
     while (performance.now() < end) {
       if (this.hurried || performance.now() >= closeAt || this.pool.running.length === 0) {
         Atomics.store(control, C.DRAINING, CLOSING);
-        this.closeAllIdle(performance.now() >= freshUntil);
+        this.connections.closeAll(performance.now() >= freshUntil);
       }
       this.pool.flushOverflow();
       if (Atomics.load(control, C.OPEN) === 0) break;
@@ -428,14 +342,6 @@ export class ThreadWorker extends Worker {
     this.supervisor?.stop();
     this.lingerer.stop();
     await this.status.close();
-  }
-
-  /** fresh: also those that have not had a request yet. */
-  private closeAllIdle(fresh: boolean): void {
-    for (const [fd, conn] of this.conns) {
-      if (this.table.generation(fd) !== conn.generation || this.table.owner(fd) !== OWNER_IDLE) continue;
-      if (fresh || (this.table.facts(fd) & SERVED_ONE) !== 0) this.closeIdle(conn);
-    }
   }
 
   override retire(): void {
