@@ -181,14 +181,19 @@ for (const kind of KINDS) {
         const client = await server.connect();
         client.write(POST('/latebody', 'Content-Length: 5', 'first'));
         assert.equal((await client.response()).body, 'first');
-        client.write(POST('/body-timeout', 'Content-Length: 6', 'sec'));
+        const size = 300_000;
+        client.write(POST('/body-timeout', `Content-Length: ${size}`));
+        let sent = 0;
         const late = await until<string | null>(async () => {
+          // No pause as long as --body-timeout, however busy the machine.
+          client.write('second');
+          sent += 'second'.length;
           const text = await server.talk('GET /late HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
           const value = text.slice(text.indexOf('\r\n\r\n') + 4);
           return value === 'undefined' ? null : value;
         });
         assert.doesNotMatch(String(late), /sec/);
-        client.write('ond');
+        client.write('s'.repeat(size - sent));
         assert.equal((await client.response()).body, 'read');
         client.destroy();
       });
