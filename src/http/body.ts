@@ -130,7 +130,7 @@ export class BodyReader {
   }
 
   private takeTrailers(message: MessageParser): void {
-    if (message.trailers.length > 0) this.trailers = message.trailers;
+    if (message.trailers.list.length > 0) this.trailers = message.trailers.list;
   }
 
   /** The request's reader wants data: its _read(). */

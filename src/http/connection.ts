@@ -181,7 +181,7 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
 
   /** A head was parsed; `complete`: the whole message. Body pieces and trailers are taken from the parser. */
   startBody(message: MessageParser, complete: boolean): void {
-    if (complete && this.host.parser.body.length === 0 && message.trailerBytes === 0) return;
+    if (complete && this.host.parser.body.length === 0 && message.trailers.bytes === 0) return;
     this.bodyIn = this.bodyMs = 0;
     const { body } = this.host.parser;
     for (let i = 1; i < body.length; i += 2) this.bodyIn += body[i];

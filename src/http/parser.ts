@@ -27,6 +27,7 @@ import {
   keepsAlive,
   methodStatus,
 } from './strict.js';
+import { Trailers } from './trailers.js';
 
 export interface Limits {
   /** Bytes of the request line, 0 = none (gunicorn: limit_request_line). */
@@ -46,12 +47,7 @@ export const FAILED = 3;
 /** llhttp's state for one message. Free ones are reused. */
 export interface MessageParser {
   pointer: number;
-  /** Trailers read so far: name, value, ... */
-  trailers: string[];
-  /** A trailer's name or value that is not complete. */
-  trailerName: string;
-  trailerValue: string;
-  trailerBytes: number;
+  trailers: Trailers;
   /** The body is chunked: bounds its framing. */
   chunked: boolean;
   chunks: ChunkMeter;
@@ -149,10 +145,7 @@ export class RequestParser {
   begin(): MessageParser {
     const message = this.free.pop() ?? {
       pointer: this.llhttp.allocate(),
-      trailers: [],
-      trailerName: '',
-      trailerValue: '',
-      trailerBytes: 0,
+      trailers: new Trailers(),
       chunked: false,
       chunks: new ChunkMeter(),
     };
@@ -162,11 +155,7 @@ export class RequestParser {
 
   /** Gives a parser back when its message is over. */
   end(message: MessageParser): void {
-    if (message.trailerBytes > 0) {
-      message.trailers = [];
-      message.trailerName = message.trailerValue = '';
-      message.trailerBytes = 0;
-    }
+    message.trailers.reset();
     if (message.chunked) {
       message.chunked = false;
       message.chunks.reset();
@@ -223,7 +212,7 @@ export class RequestParser {
     }
     if ((error === HPE_PAUSED || error === HPE_PAUSED_UPGRADE) && this.messageDone) {
       this.consumed = exports.llhttp_get_error_pos(message.pointer) - at;
-      if (message.trailerBytes > 0 && !areTrailers(message.trailers)) return this.failed(400, 'Invalid trailer');
+      if (message.trailers.bytes > 0 && !areTrailers(message.trailers.list)) return this.failed(400, 'Invalid trailer');
       return message.chunked && !this.chunksFit(message, at, at + this.consumed, headBefore) ? FAILED : MESSAGE_DONE;
     }
     if (this.status === 0) {
@@ -313,7 +302,7 @@ export class RequestParser {
       },
       messageComplete: (): number => {
         this.messageDone = true;
-        if (this.current.trailerBytes > 0) this.finishTrailer();
+        if (this.current.trailers.bytes > 0) this.current.trailers.finish();
         return HPE_PAUSED;
       },
     };
@@ -412,35 +401,21 @@ export class RequestParser {
   }
 
   private trailerField(at: number, length: number): number {
-    const m = this.current;
-    if (m.trailerBytes === 0 && this.trailerAt === 0) this.trailerAt = at;
-    if (m.trailerValue !== '') this.finishTrailer();
-    m.trailerName += this.llhttp.memory.latin1Slice(at, at + length);
-    return this.countTrailer(m, length);
+    const { trailers } = this.current;
+    if (trailers.bytes === 0 && this.trailerAt === 0) this.trailerAt = at;
+    trailers.addName(this.memory.latin1Slice(at, at + length));
+    return this.checkTrailers(trailers);
   }
 
   private trailerValue(at: number, length: number): number {
-    const m = this.current;
-    m.trailerValue += this.llhttp.memory.latin1Slice(at, at + length);
-    // Marks an empty value as seen; finishTrailer() trims it away.
-    if (length === 0) m.trailerValue += ' ';
-    return this.countTrailer(m, length);
+    const { trailers } = this.current;
+    trailers.addValue(this.memory.latin1Slice(at, at + length));
+    return this.checkTrailers(trailers);
   }
 
-  private countTrailer(m: MessageParser, length: number): number {
-    m.trailerBytes += length + 1;
-    const { fieldSize, fields } = this.limits;
-    if (fieldSize > 0 && m.trailerName.length + m.trailerValue.length > fieldSize) {
-      return this.fail(431, 'Trailer field too long');
-    }
-    if (m.trailers.length / 2 >= fields) return this.fail(431, 'Too many trailer fields');
-    return 0;
-  }
-
-  private finishTrailer(): void {
-    const m = this.current;
-    if (m.trailerName !== '') m.trailers.push(m.trailerName, m.trailerValue.replace(/^[ \t]+|[ \t]+$/g, ''));
-    m.trailerName = m.trailerValue = '';
+  private checkTrailers(trailers: Trailers): number {
+    const wrong = trailers.wrong(this.limits.fieldSize, this.limits.fields);
+    return wrong === '' ? 0 : this.fail(431, wrong);
   }
 }
 

@@ -52,7 +52,7 @@ function feed(pieces: string[]): Outcome {
     }
     if (result === HEAD_DONE) continue;
     seen.open = false;
-    seen.trailers = message.trailers;
+    seen.trailers = message.trailers.list;
     if (result === MESSAGE_DONE) seen.rest = input.slice(parser.consumed) + pieces.slice(index + 1).join('');
     break;
   }
