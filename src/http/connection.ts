@@ -14,15 +14,16 @@ import { errorResponse } from '../answers.js';
 import { EAGAIN, native } from '../native/binding.js';
 import type { ProxyAddresses } from '../proxy-protocol.js';
 import type { ClientInfo, ControlSource, RequestControl } from '../request.js';
-import { type BodyOwner, BodyReader, MAX_TURN, readLate } from './body.js';
+import { type BodyOwner, BodyReader, readLate } from './body.js';
 import { clientOf } from './client.js';
 import type { ConnectionHost, OpenExchange } from './connection-host.js';
+import { type Leaving, Lingering } from './lingering.js';
 import { closeEarly, disconnected, drainResponse, inChunks, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
 import type { SocketFace, Wire, WriteCallback } from './socket-face.js';
 
-export class Connection implements Wire, BodyOwner, ControlSource, RequestControl {
+export class Connection implements Wire, BodyOwner, Leaving, ControlSource, RequestControl {
   readonly host: ConnectionHost;
   readonly fd: number;
   readonly generation: number;
@@ -38,8 +39,8 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   /** finishRequest has to close: an error, Connection: close, HTTP/1.0. */
   last = false;
   closed = false;
-  /** The answer is out and the connection ends; input is thrown away so that no reset overtakes the answer. */
-  lingering = false;
+  /** Null until the last answer is out, or on its way. */
+  lingering: Lingering | null = null;
   method = '';
   url = '';
   /** Clock word when the request (or the lingering) began, and when this connection was last at work. */
@@ -91,8 +92,6 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   /** Bytes of the current body as they came, framing counted in, and for how long they were waited for, ms (sweep.ts). */
   bodyIn = 0;
   bodyMs = 0;
-  /** What the kernel did not take of an answer of the engine's own. */
-  private rest: Buffer | null = null;
   private bytesBefore = 0;
   /** Of a handler that asked for a signal. */
   private aborter: AbortController | null = null;
@@ -234,7 +233,7 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
 
   /** The fd is readable while the thread waits for a body (or lingers). */
   onReadable(): void {
-    if (this.lingering) this.linger();
+    if (this.lingering !== null) this.lingering.onReadable();
     else this.body?.onReadable();
   }
 
@@ -314,51 +313,30 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
     const head = this.method === '' ? this.host.parser.asksHead : this.method === 'HEAD';
     const text = errorResponse(status, detail, extra, head);
     const left = native.sendString(this.fd, text, 1);
-    // A client that reads slowly gets all of it.
-    if (left > 0) this.rest = Buffer.from(text).subarray(-left);
-    else if (left === EAGAIN) this.rest = Buffer.from(text);
-    this.startLinger();
+    if (left > 0) this.startLinger(Buffer.from(text).subarray(-left));
+    else this.startLinger(left === EAGAIN ? Buffer.from(text) : null);
   }
 
-  /** Shuts the writing side and throws input away until the client has closed too (bounded by time, see sweep). */
-  startLinger(): void {
+  /** The last answer is out but for `rest`. */
+  startLinger(rest: Buffer | null = null): void {
     this.body?.stop();
     this.body = null;
     this.early = null;
-    if (this.rest === null) native.shutdown(this.fd, 1);
-    this.lingering = true;
     this.began = this.touched = this.host.clock[0];
-    this.setWatch(true, this.rest !== null);
-    this.linger();
+    this.lingering = new Lingering(this, rest);
+    this.lingering.start();
   }
 
-  private linger(): void {
-    const { parser } = this.host;
-    let taken = 0;
-    while (this.lingering && taken < MAX_TURN) {
-      const n = native.recv(this.fd, parser.memory, parser.inputAt, parser.inputSize);
-      if (n === EAGAIN) return;
-      if (n <= 0) return this.host.drop(this, null);
-      this.touched = this.host.clock[0];
-      taken += n;
-    }
-  }
-
-  private sendRest(rest: Buffer): void {
-    const n = native.send(this.fd, rest, 0, rest.length);
-    if (n === EAGAIN) return;
-    if (n < 0) return this.host.drop(this, null);
-    this.rest = n < rest.length ? rest.subarray(n) : null;
-    if (this.rest !== null) return;
-    native.shutdown(this.fd, 1);
-    this.setWatch(true, false);
+  drop(): void {
+    this.host.drop(this, null);
   }
 
   /** The connection is closed, or no longer this thread's: lets everybody know, once. Before the fd is closed. */
   gone(error: Error | null): void {
     if (this.closed) return;
     this.closed = true;
-    this.active = this.lingering = false;
+    this.active = false;
+    this.lingering = null;
     this.setWatch(false, false);
     this.body?.stop();
     this.early = null;
@@ -456,11 +434,11 @@ export class Connection implements Wire, BodyOwner, ControlSource, RequestContro
   /** The fd is writable. */
   onWritable(): void {
     this.touched = this.host.clock[0];
-    if (this.rest !== null) this.sendRest(this.rest);
+    if (this.lingering !== null) this.lingering.onWritable();
     else this.socketObject?.onWritable();
   }
 
-  private setWatch(read: boolean, write: boolean): void {
+  setWatch(read: boolean, write: boolean): void {
     if (read === this.watchRead && write === this.watchWrite) return;
     this.watchRead = read;
     this.watchWrite = write;

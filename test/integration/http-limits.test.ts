@@ -71,6 +71,8 @@ for (const kind of [
     let server: HttpServer;
     before(async () => {
       server = await HttpServer.start(kind.app, [...kind.args, ...LIMITS]);
+      // Its threads have started: what follows is answered at once.
+      await server.stillServes();
     });
     after(() => server?.stop());
 
