@@ -32,7 +32,7 @@ describe('TLS', { concurrency: 2, timeout: 120_000 }, () => {
   const others: ArbiterProcess[] = [];
   before(async () => {
     server = await HttpServer.start('tls.mjs', [
-      ...[...CERT_ARGS, '--workers', '1', '--threads', '2', '--timeout', '2', '--header-timeout', '3'],
+      ...[...CERT_ARGS, '--workers', '1', '--threads', '2', '--timeout', '5', '--header-timeout', '3'],
       ...['--keep-alive', '30', '--cert-reqs', '1', '--ca-certs', certPath('ca.pem')],
     ]);
   });
