@@ -17,7 +17,7 @@ const HALF = 500;
 const KEEP_ALIVE_S = 16;
 /** What a connection may cost in bytes, and what the three heaps may hold besides that they have not collected yet: V8 does so when it likes. */
 const EACH = 2048;
-const UNCOLLECTED = FULL ? 0 : 4 << 20;
+const UNCOLLECTED = FULL ? 0 : 12 << 20;
 const HEADER_TIMEOUT_S = 3;
 /** The deadlines' resolution, and what a loaded machine adds. */
 const LATE_MS = 1500;
