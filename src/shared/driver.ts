@@ -1,8 +1,8 @@
 /**
  * The driver: takes events from the selector and gives out connections, run by whoever is free (design, idea 2).
  *
- * taken() hands the calling thread one connection that it then owns: from main's ring (just accepted, or handed back), its own,
- * or another thread's; poll() fills the own ring from the kernel with one epoll_wait. One at a time: what is not taken
+ * taken() hands the calling thread one connection that it then owns: from its own ring, another thread's, or main's (just accepted,
+ * handed back, or waiting while all were busy); poll() fills the own ring from the kernel with one epoll_wait. One at a time: what is not taken
  * stays where every thread can see it.
  */
 import {
@@ -84,13 +84,16 @@ export class Driver {
     }
   }
 
-  /** A connection from a ring: of main, of this thread, of another one; its fd, now owned, or -1. No system call. */
+  /**
+   * A connection from a ring: of this thread, of another one, of main; its fd, now owned, or -1. No system call. In this order:
+   * threads fill their rings only when main's is empty, so what stands in them came first, while main goes on filling its own as
+   * long as every thread is busy.
+   */
   taken(): number {
-    let fd = this.from(this.main);
-    if (fd < 0) fd = this.from(this.mine);
+    let fd = this.from(this.mine);
     // What another thread took out of the kernel must not wait for its handler, nor behind newer events.
     for (let i = 1; fd < 0 && i < this.rings.length; i++) if (i !== this.slot) fd = this.from(this.rings[i]);
-    return fd;
+    return fd < 0 ? this.from(this.main) : fd;
   }
 
   /** Main has handed over connections that nobody has taken yet. */

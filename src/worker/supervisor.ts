@@ -196,7 +196,7 @@ export class Supervisor {
       const before = this.still[slot];
       this.still[slot] = isBusy && requests === 0 ? before + elapsedUs : 0;
       if (before <= HEAVY_US && this.still[slot] > HEAVY_US) this.o.onHeavy(slot, this.still[slot]);
-      const works = isBusy && cpuUs > HELD_UP_US * Math.max(1, requests);
+      const works = isBusy && cpuUs > Math.max(HELD_UP_US * Math.max(1, requests), elapsedUs / 3);
       if (works || this.still[slot] > BLOCKED_US) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
       const turns = native.loopTurns(slot);

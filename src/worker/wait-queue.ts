@@ -1,6 +1,6 @@
 /**
  * The queue: requests that wait while every thread is busy. Then main takes ready events out of the kernel every few ms,
- * gives them the time (QUEUED in shared/tconn.ts) and puts them into its ring, from where threads take them first: so
+ * gives them the time (QUEUED in shared/tconn.ts) and puts them into its ring, from where threads take them: so
  * it is known to 10 ms how long each has waited, and while a thread is free main does nothing. Heavy requests that wait for a
  * lane (thread/lanes.ts) are QUEUED by their thread; from here on both are alike.
  *
