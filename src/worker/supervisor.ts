@@ -3,8 +3,8 @@
  * and decides how many threads may be active (design, idea 2a). Threads pay nothing for it but one word per request.
  *
  * A thread is *held up* when it hardly idled and its requests took more than 0.2 ms of CPU on average (one long request, or
- * many middling ones), or when it is blocked in a call. Time spent waiting for a CPU does not count: another thread would
- * only wait beside it. As many threads as are held up, and one more, may be active; a parked one is woken when every active
+ * many middling ones) and a third of the time, or when it is blocked in a call. Time spent waiting for a CPU does not
+ * count: another thread would only wait beside it. As many threads as are held up, and one more, may be active; a parked one is woken when every active
  * one is held up. Light requests never hold a thread up, so they stay on one thread, where they are fastest.
  *
  *     STOPPED, SLOW --a thread begins to work and wakes main--> TICKING --no work for a while-+ nothing in hand--> STOPPED
@@ -17,6 +17,8 @@ import { HEAVY_US } from '../shared/routes.js';
 
 /** Mean time of a request from which another thread helps, microseconds. */
 const HELD_UP_US = 200;
+/** ... and the share of the time it needs for that: a light one with cold caches, beside heavy ones, may take 0.3 ms. */
+const HELD_UP_SHARE = 1 / 3;
 /** How long a thread counts as held up after it was seen so, looks. */
 const MEMORY = 20;
 /** Looks at which no thread works before the supervisor stops, or slows down where requests are in hand. */
@@ -196,7 +198,7 @@ export class Supervisor {
       const before = this.still[slot];
       this.still[slot] = isBusy && requests === 0 ? before + elapsedUs : 0;
       if (before <= HEAVY_US && this.still[slot] > HEAVY_US) this.o.onHeavy(slot, this.still[slot]);
-      const works = isBusy && cpuUs > Math.max(HELD_UP_US * Math.max(1, requests), elapsedUs / 3);
+      const works = isBusy && cpuUs > Math.max(HELD_UP_US * Math.max(1, requests), HELD_UP_SHARE * elapsedUs);
       if (works || this.still[slot] > BLOCKED_US) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
       const turns = native.loopTurns(slot);
