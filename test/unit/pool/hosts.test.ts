@@ -199,7 +199,9 @@ for (const [name, create] of [
       });
     });
 
-    test('a thread that outgrows its memory rejects as such; the others go on', async () => {
+    // In Node 24 it may take the process with it; native.heapGuard (heap.test.ts) is what contains it there.
+    const contained = Number.parseInt(process.versions.node, 10) < 24;
+    test('a thread that outgrows its memory rejects as such; the others go on', { skip: !contained }, async () => {
       await withHost({ threads: 2, memoryMb: 64 }, async (host) => {
         const other = new Life(host, 'wait');
         for (let i = 0; i < 3; i++) {
