@@ -60,7 +60,7 @@ for (const [threads, app] of [
     }
     t.diagnostic(worst);
     await until(() => fdCount(worker) <= fds, { what: 'the fd count' });
-    t.diagnostic(`idle: ${((await assertIdle(worker)) * 100).toFixed(2)} % of a core`);
+    t.diagnostic(`idle: ${await assertIdle(worker)}`);
     assert.deepEqual(complaints(server.log), []);
     const begun = performance.now();
     server.kill('SIGTERM');
@@ -92,8 +92,8 @@ test('a request that only waits costs next to nothing, and is no reason to hold 
   const server = await start('echo.js', ['--threads', '8']);
   const waiting = fetch(`http://127.0.0.1:${server.port}/wait/12000`).then((response) => response.text());
   waiting.catch(() => {});
-  const share = await assertIdle(server.workers[0], 0.02);
-  t.diagnostic(`${(share * 100).toFixed(2)} % of a core`);
+  // Something is in hand, so the supervisor looks, but at long intervals.
+  t.diagnostic(await assertIdle(server.workers[0], 200));
   const client = new LoadClient({
     ...{ target: server.target, seed: seedOf(), modes: ['sync', 'spin'], connections: 3, depth: 1 },
     ...{ total: 100, pauseChance: 1, pauseMs: 50 },

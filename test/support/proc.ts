@@ -90,27 +90,48 @@ export function watchCpuWait(...pids: number[]): () => number {
   };
 }
 
-/** Share of one core that a process uses over some time, and the threads that have part in it. */
-export async function cpuShare(pid: number, ms: number): Promise<{ share: number; threads: string }> {
+/** How often the threads of a process have gone to sleep since it began. */
+function sleeps(pid: number): number {
+  let n = 0;
+  for (const tid of readdirSync(`/proc/${pid}/task`)) {
+    try {
+      const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+      n += Number(/\nvoluntary_ctxt_switches:\s+(\d+)/.exec(status)![1]);
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+  return n;
+}
+
+/** Share of one core that a process uses over some time, how often it wakes up, and the threads that have part in it. */
+async function activity(pid: number, ms: number): Promise<{ share: number; wakeUps: number; threads: string }> {
   const before = threadCpu(pid);
+  const slept = sleeps(pid);
   const from = performance.now();
   await sleep(ms);
   const elapsed = (performance.now() - from) / 1000;
   const used = [...threadCpu(pid)].map(([name, s]) => [name, (s - (before.get(name) ?? 0)) / elapsed] as const);
   const threads = used.filter(([, x]) => x > 0.0002).map(([name, x]) => `${name} ${(x * 100).toFixed(2)} %`);
-  return { share: used.reduce((sum, [, x]) => sum + x, 0), threads: threads.join(', ') };
+  const share = used.reduce((sum, [, x]) => sum + x, 0);
+  return { share, wakeUps: (sleeps(pid) - slept) / elapsed, threads: threads.join(', ') };
 }
 
+/** What a loop that spins goes beyond on any machine, and one that rests on none. */
+const IDLE_SHARE = 0.1;
+
 /**
- * Fails if the process uses more than `limit` of a core while it has nothing to do. Garbage collection and compilation go
- * on for a while after a load, so it may take some tries.
+ * Fails if the process wakes up more often than `limit` times a second while it has nothing to do, or spins. How much CPU
+ * a wake-up takes is the machine's affair. Garbage collection and compilation go on for a while after a load, so it may
+ * take some tries. Resolves with what it did, in words.
  */
-export async function assertIdle(pid: number, limit = 0.005): Promise<number> {
-  let last = { share: 1, threads: '' };
-  for (let i = 0; i < 4 && last.share > limit; i++) last = await cpuShare(pid, 2500);
-  if (last.share > limit)
-    throw new Error(`idle, but at work: ${(last.share * 100).toFixed(2)} % of a core: ${last.threads}`);
-  return last.share;
+export async function assertIdle(pid: number, limit = 100): Promise<string> {
+  for (let tries = 4; ; tries--) {
+    const { share, wakeUps, threads } = await activity(pid, 1500);
+    const words = `${(share * 100).toFixed(2)} % of a core, ${wakeUps.toFixed(0)} wake-ups a second`;
+    if (share <= IDLE_SHARE && wakeUps <= limit) return words;
+    if (tries === 1) throw new Error(`idle, but at work: ${words}: ${threads}`);
+  }
 }
 
 /** Children of a process: pid and state (Z: zombie). */
