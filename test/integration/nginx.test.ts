@@ -16,7 +16,7 @@ import { RawClient } from '../support/raw-client.js';
 import { ResponseParser } from '../support/response-parser.js';
 import { complaints } from '../support/stress-server.js';
 
-const SECONDS = Number(process.env.FUZZ_SECONDS ?? 8);
+const SECONDS = Number(process.env.FUZZ_SECONDS ?? 4);
 const CLIENTS = 4;
 
 /** Without it the tests are skipped by hand, but not in CI. */

@@ -17,7 +17,7 @@ import { fdCount, rss, threadCpu } from '../support/proc.js';
 import { seedOf } from '../support/random.js';
 import { FULL, nothingWrong, StressServer } from '../support/stress-server.js';
 
-const TIMES = FULL ? 200 : 5;
+const TIMES = FULL ? 200 : 3;
 /** Bound on the light clients' p99, ms. */
 const P99 = FULL ? 50 : 400;
 

@@ -11,7 +11,7 @@ import { assertIdle, fdCount, fdKinds } from '../support/proc.js';
 import { Random, seedOf } from '../support/random.js';
 import { complaints, FULL, nothingWrong, type StressServer, serverStarter } from '../support/stress-server.js';
 
-const SECONDS = Number(process.env.SECONDS ?? (FULL ? 60 : 5));
+const SECONDS = Number(process.env.SECONDS ?? (FULL ? 60 : 4));
 const KILL_EVERY_MS = 2000;
 const MODES: Mode[] = ['echo', 'echo', 'chunks', 'stream', 'sync', 'sync', 'timer'];
 

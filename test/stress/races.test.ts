@@ -90,7 +90,7 @@ test('long connections beside short ones: the count of open connections does not
 
 test('a request that only waits costs next to nothing, and is no reason to hold up others', async (t) => {
   const server = await start('echo.js', ['--threads', '8']);
-  const waiting = fetch(`http://127.0.0.1:${server.port}/wait/12000`).then((response) => response.text());
+  const waiting = fetch(`http://127.0.0.1:${server.port}/wait/8000`).then((response) => response.text());
   waiting.catch(() => {});
   // Something is in hand, so the supervisor looks, but at long intervals.
   t.diagnostic(await assertIdle(server.workers[0], 200));

@@ -10,7 +10,7 @@ import { fdCount } from '../support/proc.js';
 import { seedOf } from '../support/random.js';
 import { complaints, FULL, nothingWrong, type StressServer, serverStarter } from '../support/stress-server.js';
 
-const TOTAL = Number(process.env.TOTAL ?? (FULL ? 20_000 : 2000));
+const TOTAL = Number(process.env.TOTAL ?? (FULL ? 20_000 : 1200));
 const MODES: Mode[] = ['echo', 'sync', 'timer', 'chunks'];
 
 const start = serverStarter();

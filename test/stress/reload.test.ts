@@ -1,6 +1,6 @@
 /**
  * HUP swaps threads under their connections: constant load notices nothing, new code is served soon, a broken app changes
- * nothing, threads that die on the way are made up for, and TERM is obeyed at any time. STRESS=full: 20 HUPs instead of 5.
+ * nothing, threads that die on the way are made up for, and TERM is obeyed at any time. STRESS=full: 20 HUPs instead of 3.
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ import { fdCount, watchCpuWait } from '../support/proc.js';
 import { seedOf } from '../support/random.js';
 import { complaints, FULL, nothingWrong, type StressServer, serverStarter } from '../support/stress-server.js';
 
-const HUPS = Number(process.env.HUPS ?? (FULL ? 20 : 5));
+const HUPS = Number(process.env.HUPS ?? (FULL ? 20 : 3));
 /** Until new code is served, ms. */
 const SOON_MS = FULL ? 2000 : 5000;
 const MODES: Mode[] = ['echo', 'sync', 'timer', 'chunks', 'stream'];

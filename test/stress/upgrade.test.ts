@@ -11,7 +11,7 @@ import { fdCount, fdKinds } from '../support/proc.js';
 import { Random, seedOf } from '../support/random.js';
 import { complaints, FULL, serverStarter } from '../support/stress-server.js';
 
-const SECONDS = Number(process.env.SECONDS ?? (FULL ? 60 : 5));
+const SECONDS = Number(process.env.SECONDS ?? (FULL ? 60 : 4));
 const CLIENTS = 24;
 /** How a connection ends, and by whose doing. */
 const ENDS = ['close', 'terminate', 'own close', 'own terminate', 'own reset'];

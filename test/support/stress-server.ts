@@ -11,7 +11,7 @@ const APPS = fileURLToPath(new URL('../stress/apps/', import.meta.url));
 export const FULL = process.env.STRESS === 'full';
 
 /** How often a race is run (LOOP in the environment). */
-export const LOOP = Number(process.env.LOOP ?? (FULL ? 100 : 2));
+export const LOOP = Number(process.env.LOOP ?? (FULL ? 100 : 1));
 
 export class StressServer extends ArbiterProcess {
   port = 0;

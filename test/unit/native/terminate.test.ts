@@ -11,8 +11,8 @@ import { ok, openFds, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 import type { Fixture } from './thread-fixture.js';
 
-const DEATHS = 300;
-const MAX_MS = 12_000;
+const DEATHS = 200;
+const MAX_MS = 8000;
 const AT_A_TIME = 3;
 
 /** What the kernel says of an fd: for an eventfd, whose it is a duplicate of. */
