@@ -22,6 +22,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { native } from '../native/binding.js';
 import { bridge } from './bridge.js';
 import type { Endpoint, FromFront, FrontSettings, ToFront } from './messages.js';
+import { Presence } from './presence.js';
 import { forward } from './streams.js';
 
 /** Fields of a request of HTTP/2, pseudo ones counted in. */
@@ -35,6 +36,7 @@ class Front {
   private tls: Server;
   private h2: Http2Server;
   private readonly sessions = new Set<ServerHttp2Session>();
+  private readonly presence = new Presence();
   private draining = false;
   private readonly tell: (message: FromFront) => void;
 
@@ -99,8 +101,12 @@ class Front {
     // Who has ended its side is still answered. In a handshake, and in HTTP/2, it has left.
     socket.allowHalfOpen = true;
     const plain = this.openPlain(socket);
-    if (plain === null) socket.destroy();
-    else bridge(socket, plain, this.settings.lingerMs);
+    if (plain === null) {
+      socket.destroy();
+      return;
+    }
+    bridge(socket, plain, this.settings.lingerMs);
+    this.presence.watch(socket);
   }
 
   private http2Server(): Http2Server {

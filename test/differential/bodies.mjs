@@ -149,6 +149,7 @@ export const bodies = {
       req.unpipe(sink);
       req.resume();
       res.end('unpiped');
-    }, 5);
+      // Later than a client sends the body that it is asked for.
+    }, 60);
   },
 };

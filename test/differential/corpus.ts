@@ -52,7 +52,7 @@ const AT_ONCE = 12;
 /** ms: nothing has changed for so long; how long sides that differ may take to become the same. */
 const QUIET = 60;
 const PATIENCE = 1000;
-const TRIES = 3;
+const TRIES = 6;
 const NOTHING = Buffer.alloc(0);
 /** Bytes of a response that are compared, and shown, as they are. */
 const MOST_SHOWN = 16384;

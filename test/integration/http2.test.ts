@@ -29,7 +29,7 @@ describe('HTTP/2', { timeout: 120_000 }, () => {
         '--threads',
         '3',
         '--timeout',
-        '2',
+        '4',
         '--keep-alive',
         '5',
       ],
