@@ -8,6 +8,7 @@
  * `early`. What handlers listen to ('finish', 'close', 'aborted') runs after the handler or in a tick of its own,
  * never in the middle of their calls, as in Node.
  */
+import { AsyncResource } from 'node:async_hooks';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { errorResponse } from '../answers.js';
@@ -93,6 +94,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   bodyIn = 0;
   bodyMs = 0;
   private bytesBefore = 0;
+  private resource: AsyncResource | null = null;
   /** Of a handler that asked for a signal. */
   private aborter: AbortController | null = null;
 
@@ -120,6 +122,15 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   get trusted(): boolean {
     this.believed ??= this.host.forwarders.has(this.socket.peerName);
     return this.believed;
+  }
+
+  /**
+   * What handlers are called in: an async context for each connection, as in Node. What one puts into an AsyncLocalStorage
+   * (enterWith) reaches no other client.
+   */
+  get scope(): AsyncResource {
+    this.resource ??= new AsyncResource('HTTPINCOMINGMESSAGE', { requireManualDestroy: true });
+    return this.resource;
   }
 
   get tls(): boolean {
@@ -338,6 +349,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
     this.active = false;
     this.lingering = null;
     this.setWatch(false, false);
+    this.resource?.emitDestroy();
     this.body?.stop();
     this.early = null;
     this.upgraded?.destroy();

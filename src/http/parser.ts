@@ -201,7 +201,8 @@ export class RequestParser {
     const { exports } = this.llhttp;
     this.current = message;
     this.messageDone = false;
-    this.body.length = 0;
+    // Emptying an empty array is a call into the runtime, too.
+    if (this.body.length > 0) this.body.length = 0;
     this.status = 0;
     this.trailerAt = 0;
     const headBefore = this.headDone;

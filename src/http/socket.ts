@@ -6,6 +6,7 @@
  * One for each connection and thread, made when a handler first needs it and kept while the connection stays active.
  * The fd is not its own: `wire` says which fd, and closes it when the connection may be closed.
  */
+import { type IncomingMessage, ServerResponse } from 'node:http';
 import { EAGAIN, native } from '../native/binding.js';
 import { FilePart, PIECE } from './file-part.js';
 import { SocketFace, type Wire, type WriteCallback } from './socket-face.js';
@@ -16,6 +17,17 @@ type Part = string | Uint8Array;
 const MAX_SEND = 1 << 30;
 /** Behind every chunk of a chunked body. */
 const CRLF = Buffer.from('\r\n');
+/** What ServerResponse passes on as callback where its handler has given none: it does nothing, so nobody has to call it. */
+const nodesNop = unaskedCallback();
+
+function unaskedCallback(): unknown {
+  const res = new ServerResponse({ method: 'GET' } as IncomingMessage);
+  res.setHeader('Content-Length', 1);
+  res.write('x');
+  // Without a socket it keeps what it would have written.
+  return (res as unknown as { outputData: Array<{ callback: unknown }> }).outputData[0]?.callback;
+}
+
 function emitClose(socket: ClientSocket, hadError: boolean): void {
   socket.emit('close', hadError);
 }
@@ -98,7 +110,7 @@ export class ClientSocket extends SocketFace {
     } else {
       throw new TypeError('The "chunk" argument must be a string, Buffer or Uint8Array');
     }
-    if (cb) this.callbacks.push(cb);
+    if (cb && cb !== nodesNop) this.callbacks.push(cb);
     if (this.corks === 0) this.flush();
     const room = this.queued + this.gathered < this.writableHighWaterMark;
     if (!room) this.needDrain = true;

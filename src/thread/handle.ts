@@ -81,6 +81,11 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
       return;
     }
     if (expectation !== '' && event === '' && !complete) this.sendContinue(conn);
+    conn.scope.runInAsyncScope(this.run, this, conn, complete, event);
+  }
+
+  /** Calls the handler, and goes on with what it has done at once. */
+  private run(conn: Connection, complete: boolean, event: HookEvent | ''): void {
     this.latest = conn;
     conn.inHandler = true;
     this.control[this.current] = conn.fd + 1;
@@ -256,6 +261,10 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
 
   /** An event of the thread's own selector. What a handler's stream callback throws fails its request alone. */
   onEvent(conn: Connection, events: number): void {
+    conn.scope.runInAsyncScope(this.react, this, conn, events);
+  }
+
+  private react(conn: Connection, events: number): void {
     try {
       if (!conn.closed && (events & EVENT_WRITE) !== 0) conn.onWritable();
       if (!conn.closed && (events & EVENT_READ) !== 0) conn.onReadable();
@@ -272,14 +281,20 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   culprit(inTurn: boolean): Connection | null {
     if (inTurn && this.latest?.active) return this.latest;
     // It may have come out of a WebSocket's callback, too.
-    if (this.active.size !== 1 || this.upgraded.size > 0) return null;
-    const [only] = this.active;
-    return only;
+    if (this.inHand !== 1 || this.upgraded.size > 0) return null;
+    return this.requests()[0];
+  }
+
+  /** The connections that have a request in hand. */
+  private requests(): Connection[] {
+    return [...this.connections.values()].filter((conn) => conn.active);
   }
 
   /** Requests in hand, for messages about errors that belong to none of them for sure. */
   describe(): string {
-    const names = [...this.active].slice(0, 5).map((conn) => `${conn.method} ${conn.url}`);
+    const names = this.requests()
+      .slice(0, 5)
+      .map((conn) => `${conn.method} ${conn.url}`);
     if (names.length > 0) return names.join(', ');
     return this.latest === null ? 'no request in hand' : `after ${this.latest.method} ${this.latest.url}`;
   }

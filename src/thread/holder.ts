@@ -56,8 +56,8 @@ export abstract class Holder {
   readonly clock: Int32Array;
   /** Connections that this thread owns now, or keeps the objects of. */
   readonly connections = new Map<number, Connection>();
-  /** Requests in hand. */
-  readonly active = new Set<Connection>();
+  /** How many requests are in hand. */
+  inHand = 0;
   /** Connections that have left HTTP, and since when they are to be closed (upgrade.ts): clock, 0 = they stay. */
   readonly upgraded = new Set<Connection>();
   leavingAt = 0;
@@ -123,7 +123,7 @@ export abstract class Holder {
     this.o.table.beginRequest(conn.fd, now, conn.limit, conn.route);
     this.control[this.begun]++;
     this.control[this.inflight]++;
-    this.active.add(conn);
+    this.inHand++;
     if (this.meter !== null) this.meter.begin(conn);
   }
 
@@ -139,8 +139,9 @@ export abstract class Holder {
 
   /** A request is no longer in hand; its access line is the caller's. False if none was. */
   leaveRequest(conn: Connection): boolean {
-    if (!this.active.delete(conn)) return false;
+    if (!conn.active) return false;
     conn.active = false;
+    this.inHand--;
     this.lanes.end(conn, conn.inHandler || this.inTurn, this.clock[0]);
     this.control[this.inflight]--;
     this.control[this.served]++;

@@ -220,8 +220,8 @@ export class PoolThread {
    */
   private handWatch(idle: boolean): boolean {
     const { control, slot, shared } = this;
-    const { active, upgraded } = this.handler;
-    let fewest = idle && active.size === 0 ? upgraded.size : Number.POSITIVE_INFINITY;
+    const { inHand, upgraded } = this.handler;
+    let fewest = idle && inHand === 0 ? upgraded.size : Number.POSITIVE_INFINITY;
     let found = 0;
     for (let i = 1; i <= shared.threads; i++) {
       if (!shared.isFree(i) || (idle && control[shared.threadWord(i, T.INFLIGHT)] > 0)) continue;
@@ -252,7 +252,7 @@ export class PoolThread {
 
   /** As many requests in hand as may be. */
   private taken(): boolean {
-    return this.task.concurrency > 0 && this.handler.active.size >= this.task.concurrency;
+    return this.task.concurrency > 0 && this.handler.inHand >= this.task.concurrency;
   }
 
   private full(): boolean {
@@ -273,7 +273,7 @@ export class PoolThread {
       if (this.stopping) this.checkStopped();
       return this.park();
     }
-    if (this.handler.active.size + this.handler.upgraded.size > 0 && this.passWatch()) return this.park();
+    if (this.handler.inHand + this.handler.upgraded.size > 0 && this.passWatch()) return this.park();
     // Main does not wake a busy thread: what it handed over just before the word changed must not be missed.
     if (this.driver.submitted) native.eventfdWrite(this.wakeFd);
     for (;;) {
@@ -341,7 +341,7 @@ export class PoolThread {
   }
 
   private checkStopped(): void {
-    if (this.handler.active.size + this.handler.upgraded.size > 0 || this.againList.length > 0) return;
+    if (this.handler.inHand + this.handler.upgraded.size > 0 || this.againList.length > 0) return;
     if (isRetiring(this.handler) && !holdsNothing(this.handler)) return;
     setImmediate(() => {
       for (const id of this.polls.splice(0)) native.pollStop(id);

@@ -30,7 +30,7 @@ export function handBack({ o }: Holder, conn: Connection): boolean {
 
 /** True if no connection is left in this thread's hands: no request, no slow close. */
 export function holdsNothing(holder: Holder): boolean {
-  if (holder.active.size > 0) return false;
+  if (holder.inHand > 0) return false;
   for (const conn of holder.connections.values()) if (holder.owns(conn)) return false;
   return true;
 }

@@ -152,6 +152,17 @@ export const requestCases: Case[] = [
     { note: 'immediate' },
     'hello',
   ),
+  // Several of each: where one thread serves them all, one could see what another has left behind.
+  ...[1, 2, 3].flatMap((n) => [
+    one(`context, entered: GET ${n}`, request('GET', 'see-context-entered')),
+    one(`context, entered: POST ${n}`, request('POST', 'see-context-entered', 'Content-Length: 5\r\n', 'hello')),
+    one(
+      `context, entered: POST, body later ${n}`,
+      request('POST', 'see-context-entered', 'Content-Length: 5\r\n'),
+      { note: 'before' },
+      'hello',
+    ),
+  ]),
   one('context: await', request('POST', 'see-context-await', 'Content-Length: 5\r\n', 'hello')),
   one(
     'context: await, body later',

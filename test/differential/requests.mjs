@@ -1,7 +1,8 @@
 // Handlers that say what they see of a request's head, its socket, and its trailers.
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, executionAsyncId } from 'node:async_hooks';
 
 const storage = new AsyncLocalStorage();
+const entered = new AsyncLocalStorage();
 
 function head(req) {
   const { method, url, httpVersion, httpVersionMajor, httpVersionMinor, headers, rawHeaders, headersDistinct } = req;
@@ -98,6 +99,21 @@ export const requests = {
       note(`after: ${storage.getStore()}`);
       res.end('x');
     }),
+  // Without a scope of its own: what other clients have put there must not be seen.
+  'see-context-entered': (req, res, note) => {
+    const where = (name) => note(`${name}: ${entered.getStore()}`);
+    where('before');
+    note(`in a context: ${executionAsyncId() > 0}`);
+    entered.enterWith('mine');
+    req.on('data', () => where('data'));
+    req.on('end', () => {
+      where('end');
+      res.end('x', () => where('end callback'));
+    });
+    res.on('finish', () => where('finish'));
+    res.on('close', () => where('res close'));
+    setImmediate(() => where('immediate'));
+  },
   'see-headers-changed': (req, res, note) => {
     req.headers['x-added'] = 'a';
     req.headers.host = 'changed';
