@@ -94,6 +94,12 @@ function clfTime(): string {
   return stamp;
 }
 
+/** Value of a field in the head of a response, by its name in lower case: the last where it came several times; null without one. */
+export function fieldOf(head: string, name: string): string | null {
+  const at = head.toLowerCase().lastIndexOf(`\r\n${name}:`);
+  return at < 0 ? null : head.slice(at + name.length + 3, head.indexOf('\r\n', at + 2)).trim();
+}
+
 /** Path of a target, decoded as WSGI's PATH_INFO; left as sent where it is not UTF-8. */
 export function pathOf(target: string): string {
   const [path] = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '').split(/[?#]/, 1);

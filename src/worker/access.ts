@@ -2,6 +2,7 @@
  * Access-log lines that main writes: for requests of a thread that it ended, and for those that it refused in the queue. What
  * it knows of them is the beginning of their head (native.headLine, or what waits in the kernel) and the connection's words.
  */
+import { fieldOf } from '../access-atoms.js';
 import type { AccessFormat } from '../access-format.js';
 import { compileAccess } from '../access-json.js';
 import type { Config } from '../config/settings.js';
@@ -49,7 +50,7 @@ export class MainAccess {
         status,
         bodyBytes: bodyAt < 0 ? 0 : Buffer.byteLength(answer) - bodyAt - 4,
         rawHeaders,
-        responseHeader: (name) => new RegExp(`\\r\\n${name}: *([^\\r]*)`, 'i').exec(answer)?.[1] ?? null,
+        responseHeader: (name) => fieldOf(answer.slice(0, bodyAt + 2), name),
         durationMs: more.durationMs,
         queueMs: more.queueMs,
         cpuUs: -1,
