@@ -313,6 +313,7 @@ export class Arbiter implements Master {
     // TTIN and TTOU hold as long as the setting itself does not change; what WINCH has sent away comes back.
     if (config.workers !== old.workers || this.#workers.wanted === 0) this.#workers.wanted = config.workers;
     await this.hooks.onReload();
+    this.#workers.reopenLogs();
     this.#workers.reload(config);
   }
 

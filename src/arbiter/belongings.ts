@@ -8,6 +8,7 @@ import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/settings.js';
 import { loggerOptions } from '../log/process-logs.js';
+import { LogTarget } from '../log/target.js';
 import { createLogger, type Logger, reopenLogs } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
 import { native } from '../native/binding.js';
@@ -55,8 +56,9 @@ export class Belongings {
     return this.#tls;
   }
 
-  /** Takes all but the log, which is there already. @throws {TunicornError} ERR_TUNICORN_PIDFILE, ERR_TUNICORN_TLS */
+  /** Takes all but the log, which is there already. @throws {TunicornError} ERR_TUNICORN_LOG, ERR_TUNICORN_PIDFILE, ERR_TUNICORN_TLS */
   start(): void {
+    checkAccessLog(this.#config);
     this.#tls = readTls(this.#config);
     this.#pidfile = this.#pidfileFor(this.#config);
     this.#show();
@@ -92,10 +94,13 @@ export class Belongings {
       this.#pidfile = pidfile;
       this.#config = config;
       this.#tls = tls;
+      // A rotation may send HUP: in gunicorn that opens the files, too.
+      reopenLogs(this.log);
       this.#show();
     };
     try {
       process.chdir(config.chdir);
+      checkAccessLog(config);
       tls = readTls(config);
       log = this.#logFor(config, statsd);
       pidfile = this.#pidfileFor(config);
@@ -171,6 +176,11 @@ export class Belongings {
     const path = `${pidfile}${this.#suffix}`;
     return this.#pidfile?.path === resolve(path) ? this.#pidfile : new Pidfile(path);
   }
+}
+
+/** Workers open it, who would only not boot. @throws {TunicornError} ERR_TUNICORN_LOG */
+function checkAccessLog({ accesslog }: Config): void {
+  if (accesslog !== null) new LogTarget('access log', accesslog, 1).close();
 }
 
 /** Settings of the metrics. */

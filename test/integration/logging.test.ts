@@ -262,6 +262,18 @@ describe('--log-format json', () => {
 });
 
 describe('what breaks', { concurrency: 2 }, () => {
+  it('a log that cannot be opened ends the start with status 1, and the reason', async () => {
+    for (const [flag, what] of [
+      ['--access-logfile', 'access log'],
+      ['--error-logfile', 'error log'],
+    ]) {
+      const server = new HttpServer([CLI, '-b', '127.0.0.1:0', flag, join(dir, 'no/such/log'), appPath(APP)]);
+      assert.equal((await server.ended).code, 1, server.log);
+      assert.match(server.log, new RegExp(`cannot open the ${what} '.*no/such/log': ENOENT`));
+      assert.doesNotMatch(server.log, /^ +at |Booting worker/m);
+    }
+  });
+
   it('a full disk costs lines, not requests; both logs say how many when there is room again', async () => {
     const probe = await streamServer(0, '');
     await probe.close();
@@ -376,6 +388,29 @@ describe('HUP', () => {
 });
 
 describe('rotation', () => {
+  it('HUP opens the files again, too: those of the arbiter and of workers that live on', async () => {
+    const access = fresh('access');
+    const error = fresh('error');
+    const server = await startInto(error, ...['--access-logfile', access, '--access-logformat', '%(U)s']);
+    try {
+      await server.talk(get('/hello/1'));
+      await until(() => linesOf(access).length === 1);
+      for (const path of [access, error]) renameSync(path, `${path}.1`);
+      server.kill('SIGHUP');
+      await until(() => existsSync(access) && existsSync(error));
+      // By the worker that was there before.
+      await until(async () => {
+        await server.talk(get('/fail/2'));
+        return linesOf(access).includes('/fail/2') && server.lines.some((line) => line.endsWith('GET /fail/2'));
+      });
+      assert.deepEqual(linesOf(`${access}.1`)[0], '/hello/1');
+      assert.equal(readFileSync(`${error}.1`, 'utf8').match(/Booting worker/g)?.length, 1);
+      assert.ok(!server.lines.some((line) => line.includes('Booting worker')));
+    } finally {
+      await server.stop();
+    }
+  });
+
   it('USR1 under load: every line is there, whichever file it is in', async () => {
     const access = fresh('access');
     const error = fresh('error');
