@@ -147,10 +147,18 @@ describe('syntax', () => {
   it('a text is cut as in Python, but no escape is halved', () => {
     assert.equal(show('[%(m).2s] [%(m).9s] [%(m).s] [%(a)-6.4s] [%(a)6.4s]'), '[GE] [GET] [] [curl  ] [  curl]');
     const agent = (most: number) => show(`%(a).${most}s`, { rawHeaders: ['User-Agent', 'a"\x01b\ud83d\ude00c'] });
-    assert.deepEqual(
-      [0, 1, 2, 3, 6, 7, 8, 9, 10, 11].map(agent),
-      ['', 'a', 'a', 'a\\"', 'a\\"', 'a\\"\\x01', 'a\\"\\x01b', 'a\\"\\x01b', 'a\\"\\x01b\ud83d\ude00', 'a\\"\\x01b\ud83d\ude00c'],
-    );
+    assert.deepEqual([0, 1, 2, 3, 6, 7, 8, 9, 10, 11].map(agent), [
+      '',
+      'a',
+      'a',
+      'a\\"',
+      'a\\"',
+      'a\\"\\x01',
+      'a\\"\\x01b',
+      'a\\"\\x01b',
+      'a\\"\\x01b\ud83d\ude00',
+      'a\\"\\x01b\ud83d\ude00c',
+    ]);
     assert.equal(show('%(u).4s', basic('x y:')), 'x');
   });
 
