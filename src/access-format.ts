@@ -5,7 +5,7 @@
  */
 import { type AccessFacts, type Atom, atomOf, COST_ATOMS, TIME_ATOMS } from './access-atoms.js';
 
-export type { AccessFacts } from './access-atoms.js';
+export { type AccessFacts, fieldOf } from './access-atoms.js';
 
 /** gunicorn's default: the Combined Log Format. */
 export const DEFAULT_ACCESS_FORMAT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"';

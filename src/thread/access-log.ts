@@ -1,6 +1,5 @@
 /** The access log of a thread, and its metrics: what a Connection knows of its request, as the facts that a format shows. */
-import { fieldOf } from '../access-atoms.js';
-import type { AccessFacts, AccessFormat } from '../access-format.js';
+import { type AccessFacts, type AccessFormat, fieldOf } from '../access-format.js';
 import { compileAccess } from '../access-json.js';
 import type { Config } from '../config/settings.js';
 import type { Connection } from '../http/connection.js';

@@ -2,8 +2,7 @@
  * Access-log lines that main writes: for requests of a thread that it ended, and for those that it refused in the queue. What
  * it knows of them is the beginning of their head (native.headLine, or what waits in the kernel) and the connection's words.
  */
-import { fieldOf } from '../access-atoms.js';
-import type { AccessFormat } from '../access-format.js';
+import { type AccessFormat, fieldOf } from '../access-format.js';
 import { compileAccess } from '../access-json.js';
 import type { Config } from '../config/settings.js';
 import type { ProcessLogs } from '../log/process-logs.js';
