@@ -94,7 +94,7 @@ export const SETTINGS = [
     kind: choice('worker class', WORKER_CLASSES),
     default: () => 'gthread' as const,
     description:
-      "How a worker runs requests: gthread on a pool of threads, sync one at a time on the worker's only thread.",
+      "How a worker runs requests: gthread on a pool of threads, sync one at a time on the worker's only thread. With --threads above 1 sync is gthread.",
   }),
   setting({
     name: 'threads',
@@ -245,7 +245,7 @@ export const SETTINGS = [
     kind: flag(),
     default: () => true,
     defaultText: 'they do',
-    env: { variable: 'SENDFILE', value: (text) => String(/^(y|1|yes|true)$/i.test(text)) },
+    env: { variable: 'SENDFILE', value: (text) => String(/^(y|1|yes|true)$/i.test(text)), empty: true },
     description:
       'Files that a handler pipes into a response do not leave by sendfile, but are read: for file systems that are slow or do not support it.',
   }),
