@@ -247,6 +247,7 @@ export class Arbiter implements Master {
       log: this.log,
       sockets: this.#listening.bequest(this.#config),
       env: this.#listening.variables,
+      streams: this.#own.streams,
       onEnd: (how) => {
         if (this.#workers.stopping) return;
         this.log.error(`The new arbiter has ended (${how}): this one goes on`);

@@ -14,6 +14,7 @@ import type { TlsMaterial } from '../messages.js';
 import { native } from '../native/binding.js';
 import { openStatsd, type Statsd } from '../statsd.js';
 import { Environment } from './environment.js';
+import { Output } from './output.js';
 import { giveLogs } from './owner.js';
 import { Pidfile } from './pidfile.js';
 import { readTls } from './tls.js';
@@ -33,6 +34,7 @@ export class Belongings {
   readonly #ownsLog: boolean;
   readonly #environment = new Environment();
   readonly #watch = new Watch({ log: () => this.log });
+  readonly #output = new Output(() => this.log);
   #config: Config;
   #pidfile: Pidfile | null = null;
   #suffix: '' | '.2';
@@ -79,6 +81,7 @@ export class Belongings {
       if (statsd !== this.#statsd) statsd?.close();
       if (pidfile !== this.#pidfile) pidfile?.unlink();
       process.chdir(before);
+      this.#output.follow(this.#config);
     };
     const commit = () => {
       if (log) {
@@ -102,6 +105,8 @@ export class Belongings {
       process.chdir(config.chdir);
       checkAccessLog(config);
       tls = readTls(config);
+      // Standard error itself is asked for.
+      if (config.errorlog === '-') this.#output.close();
       log = this.#logFor(config, statsd);
       pidfile = this.#pidfileFor(config);
     } catch (err) {
@@ -120,6 +125,11 @@ export class Belongings {
     } catch (err) {
       this.log.error((err as Error).message);
     }
+  }
+
+  /** Standard output and error as they are without --capture-output. */
+  get streams(): [out: number, err: number] {
+    return this.#output.streams;
   }
 
   /** USR1: the log files have been renamed. The new ones are the workers' as well, before these open them. */
@@ -149,6 +159,7 @@ export class Belongings {
   /** The environment is as it was; the log closes, if it was made here. */
   close(): void {
     this.#watch.close();
+    this.#output.close();
     this.#environment.restore();
     if (this.#ownsLog) this.log.close();
     this.#statsd?.close();
@@ -159,6 +170,7 @@ export class Belongings {
     process.title = `tunicorn: master [${procName ?? app}${this.#suffix}]`;
     this.#environment.apply(rawEnv);
     giveLogs(this.#config, this.log);
+    this.#output.follow(this.#config);
     this.#watch.follow(this.#config);
   }
 

@@ -9,7 +9,7 @@ import { type AccessLog, createLogger, type Logger, type LoggerOptions, openAcce
 import { openStatsd, type Statsd } from '../statsd.js';
 import { FileSink, heldMemory, type Outlet, rescue } from './file-sink.js';
 import type { SyslogOptions } from './syslog-sink.js';
-import { LogTarget } from './target.js';
+import { capturedStreams, LogTarget } from './target.js';
 
 /** What main gives a thread: where its logs go. Can cross the thread border. */
 export interface LogShare {
@@ -138,10 +138,6 @@ function openShare({ errorlog, accesslog, captureOutput }: Config): LogShare {
   const access = accesslog === null ? null : open('access log', accesslog, 1);
   const stdout = accesslog === '-' && access ? access : open('standard output', '-', 1);
   const stderr = errorlog === '-' ? error : open('standard error', '-', 2);
-  if (captureOutput) {
-    errors.takeOver(2);
-    // Otherwise it may be the access log itself.
-    if (accesslog !== '-') errors.takeOver(1);
-  }
+  if (captureOutput) for (const stream of capturedStreams({ accesslog })) errors.takeOver(stream);
   return { error, access, stdout, stderr };
 }

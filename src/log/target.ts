@@ -57,12 +57,13 @@ export class LogTarget {
 
   /**
    * From now on a standard stream of the process goes to this file, for native code and child processes, too. Not where the
-   * target is no file: it would not block, which is not what they expect.
+   * target is no file: it would not block, which is not what they expect. @returns whether it does.
    */
-  takeOver(stream: 1 | 2): void {
-    if (this.path === null || !fstatSync(this.fd).isFile()) return;
+  takeOver(stream: 1 | 2): boolean {
+    if (this.path === null || !fstatSync(this.fd).isFile()) return false;
     native.dupTo(this.fd, stream);
     this.#streams.push(stream);
+    return true;
   }
 
   /** A second call does nothing. */
@@ -72,6 +73,11 @@ export class LogTarget {
     files.delete(this);
     if (this.#owned) closeSync(this.fd);
   }
+}
+
+/** Standard streams that --capture-output takes over: not standard output where that is the access log itself. */
+export function capturedStreams({ accesslog }: { accesslog: string | null }): (1 | 2)[] {
+  return accesslog === '-' ? [2] : [1, 2];
 }
 
 /** A FIFO without a reader is opened for both: what it holds is read by who comes later, and opening it waits for nobody. */

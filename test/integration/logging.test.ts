@@ -197,6 +197,48 @@ describe('threads that are about to die', { concurrency: 2 }, () => {
   });
 });
 
+describe('--capture-output and hooks', () => {
+  it("what they print in the arbiter's and in a worker's process goes to the error log, until HUP says otherwise", async () => {
+    const error = fresh('error');
+    const module = `${fresh('conf')}.mjs`;
+    const conf = (captureOutput: boolean) =>
+      writeFileSync(
+        module,
+        `import { spawnSync } from 'node:child_process';
+        const say = (hook) => {
+          console.log(hook + ' out');
+          console.error(hook + ' err');
+          spawnSync('echo', [hook + ' child'], { stdio: 'inherit' });
+        };
+        export default {
+          captureOutput: ${captureOutput},
+          when_ready: () => say('when_ready'), post_fork: () => say('post_fork'),
+          nworkers_changed: (server, now, before) => before && say('from ' + before + ' to ' + now), on_reload: () => say('on_reload'),
+        };`,
+      );
+    conf(true);
+    const server = await startInto(error, '-c', module);
+    const all = (hook: string) => ['out', 'err', 'child'].map((what) => `${hook} ${what}`);
+    const has = (lines: string[], hook: string) => all(hook).every((line) => lines.includes(line));
+    try {
+      await until(() => has(server.lines, 'when_ready') && has(server.lines, 'post_fork'));
+      // The arbiter's own streams are opened again, too.
+      renameSync(error, `${error}.old`);
+      server.kill('SIGUSR1');
+      server.kill('SIGTTIN');
+      await until(() => existsSync(error) && has(server.lines, 'from 1 to 2'));
+      assert.deepEqual([server.stdout, server.child.stderr!.read()], ['', null]);
+      conf(false);
+      server.kill('SIGHUP');
+      await until(() => server.stdout.includes('on_reload child'));
+      assert.ok(!server.lines.some((line) => line.startsWith('on_reload ')));
+      await until(() => server.stdout.includes('post_fork child'), { what: 'a worker that does not capture' });
+    } finally {
+      await server.stop();
+    }
+  });
+});
+
 describe('--log-format json', () => {
   it('both logs, captured output and syslog are JSON', async () => {
     const access = fresh('access');
