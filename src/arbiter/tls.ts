@@ -9,6 +9,7 @@ import { createSecureContext } from 'node:tls';
 import { hooksOf } from '../config/hooks.js';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
+import { isThenable } from '../hooks/call.js';
 import type { TlsMaterial, TlsOptions } from '../messages.js';
 
 /**
@@ -55,6 +56,7 @@ function made(sslContext: (...args: unknown[]) => unknown, config: Config, certf
   }
   if (typeof returned !== 'object' || returned === null)
     throw tlsError('ssl_context has to return an object of options');
+  if (isThenable(returned)) throw tlsError('ssl_context returned a promise, which is not waited for');
   const options: TlsOptions = {};
   for (const [name, value] of Object.entries(returned)) {
     if (value === undefined) continue;
@@ -63,6 +65,9 @@ function made(sslContext: (...args: unknown[]) => unknown, config: Config, certf
       throw tlsError(`ssl_context: ${name} is neither text nor a number, true or false`);
     }
     options[name] = plain as string;
+  }
+  if (options.cert === undefined && options.pfx === undefined) {
+    throw tlsError('ssl_context returned options without a certificate (cert or pfx): begin with ...usual()');
   }
   return options;
 }
