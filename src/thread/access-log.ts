@@ -32,6 +32,18 @@ class ConnFacts implements AccessFacts {
     return this.conn.socket.remoteAddress ?? '';
   }
 
+  get remotePort(): string {
+    return `${this.conn.socket.remotePort ?? ''}`;
+  }
+
+  get localAddress(): string {
+    return this.conn.socket.localAddress ?? '';
+  }
+
+  get localPort(): string {
+    return `${this.conn.socket.localPort ?? ''}`;
+  }
+
   get scheme(): string {
     return this.conn.secure ? 'https' : 'http';
   }

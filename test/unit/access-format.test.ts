@@ -3,12 +3,16 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { fieldOf } from '../../src/access-atoms.js';
 import { type AccessFacts, compileAccessFormat, DEFAULT_ACCESS_FORMAT } from '../../src/access-format.js';
+import { version } from '../../src/version.js';
 
 const STAMP = /\[\d\d\/(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]/;
 
 function facts(some: Partial<AccessFacts> = {}): AccessFacts {
   return {
     remoteAddress: '192.0.2.7',
+    remotePort: '40000',
+    localAddress: '192.0.2.1',
+    localPort: '8000',
     scheme: 'http',
     method: 'GET',
     target: '/a/b%20c?x=1&y=%22',
@@ -85,6 +89,9 @@ describe('atoms', () => {
     ['%({REQUEST_METHOD}e)s %({raw_uri}e)s', 'GET /a/b%20c?x=1&y=%22'],
     ['%({PATH_INFO}e)s %({QUERY_STRING}e)s', '/a/b c x=1&y=%22'],
     ['%({SERVER_PROTOCOL}e)s %({REMOTE_ADDR}e)s', 'HTTP/1.1 192.0.2.7'],
+    ['%({REMOTE_PORT}e)s %({SERVER_NAME}e)s:%({server_port}e)s', '40000 192.0.2.1:8000'],
+    ['%({REMOTE_PORT}e)s %({SERVER_NAME}e)s', '- -', { remotePort: '', localAddress: '' }],
+    ['%({SERVER_SOFTWARE}e)s', `tunicorn/${version}`],
     ['%({wsgi.url_scheme}e)s,%({SCRIPT_NAME}e)s', 'http,'],
     ['%({HTTP_USER_AGENT}e)s %({HTTP_X_A}e)s', 'curl/8 two'],
     ['%({CONTENT_TYPE}e)s', 'a/b', { rawHeaders: ['Content-Type', 'a/b'] }],
