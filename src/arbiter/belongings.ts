@@ -11,7 +11,7 @@ import { loggerOptions } from '../log/process-logs.js';
 import { LogTarget } from '../log/target.js';
 import { createLogger, type Logger, reopenLogs } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
-import { native } from '../native/binding.js';
+import { native, showTitle } from '../native/binding.js';
 import { openStatsd, type Statsd } from '../statsd.js';
 import { Environment } from './environment.js';
 import { Output } from './output.js';
@@ -167,7 +167,7 @@ export class Belongings {
 
   #show(): void {
     const { procName, app, rawEnv } = this.#config;
-    process.title = `tunicorn: master [${procName ?? app}${this.#suffix}]`;
+    showTitle(`tunicorn: master [${procName ?? app}${this.#suffix}]`);
     this.#environment.apply(rawEnv);
     giveLogs(this.#config, this.log);
     this.#output.follow(this.#config);
