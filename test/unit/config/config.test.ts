@@ -286,6 +286,22 @@ describe('createConfig', () => {
       wrong({ app: 'a', worker_class: 'sync', workerClass: 'sync' }),
       /^worker_class and workerClass are the same setting/,
     );
+    for (const [flag, name] of [
+      ['log_file', 'errorlog'],
+      ['access_logfile', 'accesslog'],
+      ['accessLogformat', 'accessLogFormat'],
+      ['name', 'procName'],
+      ['pid', 'pidfile'],
+      ['env', 'rawEnv'],
+      ['preload', 'preloadApp'],
+      ['keep-alive', 'keepalive'],
+      ['proxy_allow_from', 'proxy_allow_ips'],
+    ]) {
+      refused(
+        wrong({ app: 'a', [flag]: 'x' }),
+        new RegExp(`^unknown setting "${flag}" \\(did you mean ${name}\\?\\)$`),
+      );
+    }
     refused(wrong({ app: 'a', pythonpath: 'x' }), /^gunicorn's setting "pythonpath" does not exist here\. Node finds/);
     refused(wrong({ app: 'a', config: 'x' }), /^"config" is for the command line alone: --config$/);
     refused(wrong({ app: 'a', when_ready: () => {} }), /^whenReady is a hook/);
