@@ -66,7 +66,7 @@ describe('ownPlace', () => {
     ['at Object.<anonymous> (/a/b.cjs:1:7)', '/a/b.cjs:1:7'],
     ['at resolve (node:internal/modules/esm/resolve:283:11)\n    at run (/a/b.js:1:2)', '/a/b.js:1:2'],
     ['at node:internal/main/run_main_module:28:49', ''],
-    [`at run (${own.href}:79:48)\n    at (/a/b.js:1:2)`, '/a/b.js:1:2'],
+    [`at run (${own.href}:79:48)\n    at load (/a/b.js:1:2)`, '/a/b.js:1:2'],
     ['at <anonymous>', ''],
   ]) {
     it(`${stack.split('\n')[0]}: ${place || 'none'}`, () => {
