@@ -8,7 +8,7 @@ import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/settings.js';
 import { loggerOptions } from '../log/process-logs.js';
-import { LogTarget } from '../log/target.js';
+import { LogTarget, standardOf } from '../log/target.js';
 import { createLogger, type Logger, reopenLogs } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
 import { native, showTitle } from '../native/binding.js';
@@ -106,7 +106,7 @@ export class Belongings {
       checkAccessLog(config);
       tls = readTls(config);
       // Standard error itself is asked for.
-      if (config.errorlog === '-') this.#output.close();
+      if (standardOf(config.errorlog, 2) !== undefined) this.#output.close();
       log = this.#logFor(config, statsd);
       pidfile = this.#pidfileFor(config);
     } catch (err) {

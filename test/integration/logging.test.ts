@@ -219,20 +219,25 @@ describe('--capture-output and hooks', () => {
     conf(true);
     const server = await startInto(error, '-c', module);
     const all = (hook: string) => ['out', 'err', 'child'].map((what) => `${hook} ${what}`);
+    // Workers start meanwhile.
+    const patience = { timeoutMs: 30_000 };
     const has = (lines: string[], hook: string) => all(hook).every((line) => lines.includes(line));
     try {
-      await until(() => has(server.lines, 'when_ready') && has(server.lines, 'post_fork'));
+      await until(() => has(server.lines, 'when_ready') && has(server.lines, 'post_fork'), patience);
       // The arbiter's own streams are opened again, too.
       renameSync(error, `${error}.old`);
       server.kill('SIGUSR1');
       server.kill('SIGTTIN');
-      await until(() => existsSync(error) && has(server.lines, 'from 1 to 2'));
+      await until(() => existsSync(error) && has(server.lines, 'from 1 to 2'), patience);
       assert.deepEqual([server.stdout, server.child.stderr!.read()], ['', null]);
       conf(false);
       server.kill('SIGHUP');
-      await until(() => server.stdout.includes('on_reload child'));
+      await until(() => server.stdout.includes('on_reload child'), patience);
       assert.ok(!server.lines.some((line) => line.startsWith('on_reload ')));
-      await until(() => server.stdout.includes('post_fork child'), { what: 'a worker that does not capture' });
+      await until(() => server.stdout.includes('post_fork child'), {
+        what: 'a worker that does not capture',
+        ...patience,
+      });
     } finally {
       await server.stop();
     }
@@ -382,6 +387,24 @@ describe('what breaks', { concurrency: 2 }, () => {
       await until(() => arrived() === N + 1 + errors - lost(), { what: 'all other lines, whole' });
       assert.ok(lost() > 50, `${lost()}`);
       await until(() => server.log.match(/\[ERROR\] Error handling request GET \/fail\/e{2000}\n/g)?.length === errors);
+    } finally {
+      await server.stop();
+    }
+  });
+});
+
+describe('/dev/stdout and /dev/stderr', () => {
+  it('are the standard streams, also where these are sockets, which cannot be opened by a name', async () => {
+    const server = await start(
+      ...['--access-logfile', '/dev/stdout', '--access-logformat', '%(U)s', '--error-logfile', '/dev/stderr'],
+    );
+    try {
+      for (const path of ['/hello/1', '/fail/2']) await server.talk(get(path));
+      server.kill('SIGUSR1');
+      await server.waitFor(/Error handling request GET \/fail\/2\n[\s\S]*Handling signal: usr1/);
+      await server.talk(get('/hello/3'));
+      await until(() => server.stdout === '/hello/1\n/fail/2\n/hello/3\n');
+      assert.doesNotMatch(server.log, /Cannot reopen/);
     } finally {
       await server.stop();
     }
