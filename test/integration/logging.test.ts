@@ -223,16 +223,21 @@ describe('--capture-output and hooks', () => {
     const patience = { timeoutMs: 30_000 };
     const has = (lines: string[], hook: string) => all(hook).every((line) => lines.includes(line));
     try {
-      await until(() => has(server.lines, 'when_ready') && has(server.lines, 'post_fork'), patience);
+      await until(() => has(server.lines, 'when_ready') && has(server.lines, 'post_fork'), {
+        what: 'the first hooks',
+        ...patience,
+      });
       // The arbiter's own streams are opened again, too.
       renameSync(error, `${error}.old`);
       server.kill('SIGUSR1');
+      // Two signals at once may come in either order.
+      await until(() => existsSync(error));
       server.kill('SIGTTIN');
-      await until(() => existsSync(error) && has(server.lines, 'from 1 to 2'), patience);
+      await until(() => has(server.lines, 'from 1 to 2'), { what: 'another worker', ...patience });
       assert.deepEqual([server.stdout, server.child.stderr!.read()], ['', null]);
       conf(false);
       server.kill('SIGHUP');
-      await until(() => server.stdout.includes('on_reload child'), patience);
+      await until(() => server.stdout.includes('on_reload child'), { what: 'the reload', ...patience });
       assert.ok(!server.lines.some((line) => line.startsWith('on_reload ')));
       await until(() => server.stdout.includes('post_fork child'), {
         what: 'a worker that does not capture',
