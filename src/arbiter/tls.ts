@@ -18,10 +18,12 @@ import type { TlsMaterial, TlsOptions } from '../messages.js';
  *   that OpenSSL does not know; an ssl_context that throws, or returns what tls.createSecureContext() does not take.
  */
 export function readTls(config: Config): TlsMaterial | null {
-  const { certfile, keyfile, caCerts } = config;
+  const { certfile, keyfile, caCerts, certReqs } = config;
   if (certfile === null) {
-    if (keyfile === null) return null;
-    throw tlsError('--keyfile is given without --certfile');
+    if (keyfile !== null) throw tlsError('--keyfile is given without --certfile');
+    // Whoever asks for it believes that nobody gets in without a certificate.
+    if (certReqs > 0) throw tlsError('--cert-reqs is given without --certfile');
+    return null;
   }
   const { sslContext } = hooksOf(config);
   const options = sslContext === undefined ? optionsOf(config, certfile) : made(sslContext, config, certfile);

@@ -1,4 +1,4 @@
-/** What ssl_context may return. */
+/** What ssl_context may return, and what needs a certificate. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
@@ -40,4 +40,17 @@ describe('ssl_context', () => {
       );
     });
   }
+});
+
+describe('without certfile', () => {
+  it('there is no TLS, and what relies on it is refused', () => {
+    const read = (settings: object) => readTls(createConfig({ app: 'a', ...settings }, {}));
+    assert.equal(read({ ciphers: 'DEFAULT', httpProtocols: 'h2,h1' }), null);
+    for (const [flag, settings] of [
+      ['--keyfile', { keyfile: `${certs}server.key` }],
+      ['--cert-reqs', { certReqs: 2 }],
+    ] as const) {
+      assert.throws(() => read(settings), { code: 'ERR_TUNICORN_TLS', message: `${flag} is given without --certfile` });
+    }
+  });
 });
