@@ -4,10 +4,16 @@
  * through escaped(), so that it can end neither its field's quotes nor the line.
  */
 
+import { version } from './version.js';
+
 /** A finished request as the log sees it. Getters may make what costs something: only what the format shows is read. */
 export interface AccessFacts {
   /** Numeric address of the client; '' where there is none (unix sockets). */
   readonly remoteAddress: string;
+  /** Its port, and where the connection came in; '' where there is none. */
+  readonly remotePort: string;
+  readonly localAddress: string;
+  readonly localPort: string;
   /** 'http' or 'https'; '' unknown. */
   readonly scheme: string;
   /** '' where the request could not be read; otherwise a token of HTTP. */
@@ -94,6 +100,12 @@ function clfTime(): string {
   return stamp;
 }
 
+/** Value of a field in the head of a response, by its name in lower case: the last where it came several times; null without one. */
+export function fieldOf(head: string, name: string): string | null {
+  const at = head.toLowerCase().lastIndexOf(`\r\n${name}:`);
+  return at < 0 ? null : head.slice(at + name.length + 3, head.indexOf('\r\n', at + 2)).trim();
+}
+
 /** Path of a target, decoded as WSGI's PATH_INFO; left as sent where it is not UTF-8. */
 export function pathOf(target: string): string {
   const [path] = target.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, '').split(/[?#]/, 1);
@@ -121,7 +133,7 @@ export function userOf(authorization: string | undefined): string | null {
   return user === '' || user.includes('\ufffd') ? null : user;
 }
 
-const version = (f: AccessFacts) => (f.method === '' ? '-' : `HTTP/1.${f.versionMinor}`);
+const protocol = (f: AccessFacts) => (f.method === '' ? '-' : `HTTP/1.${f.versionMinor}`);
 const micros = (us: number) => (us < 0 ? '-' : (us / 1000).toFixed(3));
 
 /** A time; - where it was not measured. */
@@ -137,7 +149,7 @@ const LETTERS = {
   m: (f) => f.method || '-',
   U: (f) => escaped(pathOf(f.target)),
   q: (f) => escaped(queryOf(f.target)),
-  H: version,
+  H: protocol,
   s: (f) => `${f.status}`,
   B: (f) => `${f.bodyBytes}`,
   b: (f) => `${f.bodyBytes}`,
@@ -161,6 +173,10 @@ const ENVIRON: Readonly<Record<string, Atom | string>> = {
   query_string: LETTERS.q,
   server_protocol: LETTERS.H,
   remote_addr: LETTERS.h,
+  remote_port: (f) => f.remotePort || '-',
+  server_name: (f) => f.localAddress || '-',
+  server_port: (f) => f.localPort || '-',
+  server_software: `tunicorn/${version}`,
   script_name: '',
   'wsgi.url_scheme': (f) => f.scheme || '-',
 };

@@ -5,7 +5,7 @@
  */
 import { type AccessFacts, type Atom, atomOf, COST_ATOMS, TIME_ATOMS } from './access-atoms.js';
 
-export type { AccessFacts } from './access-atoms.js';
+export { type AccessFacts, fieldOf } from './access-atoms.js';
 
 /** gunicorn's default: the Combined Log Format. */
 export const DEFAULT_ACCESS_FORMAT = '%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"';
@@ -25,8 +25,8 @@ export function atomNames(format: string): string[] {
   return [...found].flatMap(([, name]) => (name === undefined ? [] : [name]));
 }
 
-/** What follows a percent sign: another one, or an atom with flags, width and conversion as in Python. */
-const PART = /%(?:%|\(([^()]*)\)([-0]*)(\d{0,3})([sdi]))/y;
+/** What follows a percent sign: another one, or an atom with flags, width, precision and conversion as in Python. */
+const PART = /%(?:%|\(([^()]*)\)([-0]*)(\d{0,3})(?:\.(\d{0,4})(?=s))?([sdi]))/y;
 
 /**
  * Compiles a format.
@@ -45,13 +45,14 @@ export function compileAccessFormat(format: string): AccessFormat {
     const part = PART.exec(format);
     if (part === null) throw broken(format, percent);
     at = PART.lastIndex;
-    const [, name, flags, width, conversion] = part;
+    const [, name, flags, width, most, conversion] = part;
     if (name === undefined) {
       literals[atoms.length] += '%';
       continue;
     }
-    const found = atomOf(name, headers);
-    const atom = width === '' ? found : padded(found, Number(width), flags, conversion);
+    let atom = atomOf(name, headers);
+    if (most !== undefined) atom = changed(atom, (text) => cut(text, Number(most)));
+    if (width !== '') atom = changed(atom, padding(Number(width), flags, conversion));
     if (typeof atom === 'string') literals[atoms.length] += atom;
     else literals[atoms.push(atom)] = '';
     if (name.length === 1) needed += name;
@@ -76,11 +77,28 @@ function broken(format: string, at: number): SyntaxError {
   );
 }
 
+function changed(atom: Atom | string, change: (text: string) => string): Atom | string {
+  return typeof atom === 'string' ? change(atom) : (facts, values) => change(atom(facts, values));
+}
+
 /** As Python pads: to the right with -, numbers with zeros where asked. */
-function padded(atom: Atom | string, width: number, flags: string, conversion: string): Atom | string {
+function padding(width: number, flags: string, conversion: string): (text: string) => string {
   const fill = flags.includes('0') && conversion !== 's' ? '0' : ' ';
-  const pad = (text: string) => (flags.includes('-') ? text.padEnd(width) : text.padStart(width, fill));
-  return typeof atom === 'string' ? pad(atom) : (facts, values) => pad(atom(facts, values));
+  return (text) => (flags.includes('-') ? text.padEnd(width) : text.padStart(width, fill));
+}
+
+/** One character, or what stands for one: an escape of escaped(), a pair of surrogates. */
+const CHARACTER = /\\(?:x[0-9a-f]{2}|u[0-9a-f]{4}|.)|[\ud800-\udbff][\udc00-\udfff]|[\s\S]/g;
+
+/** The beginning of a text, at most so long. No escape is halved: a backslash at the end would take the quote behind it along. */
+function cut(text: string, most: number): string {
+  if (text.length <= most) return text;
+  let end = 0;
+  for (const { 0: piece, index } of text.matchAll(CHARACTER)) {
+    if (index + piece.length > most) break;
+    end = index + piece.length;
+  }
+  return text.slice(0, end);
 }
 
 /** The values of the request headers that a format shows; where one comes several times, the last. */

@@ -67,6 +67,12 @@ export type ConfigExport =
  *
  *     export default defineConfig({ app: 'app.js', workers: 2 });
  */
-export function defineConfig<const T extends ConfigExport>(config: T): T {
+export function defineConfig(config: Promise<FileConfig>): Promise<FileConfig>;
+export function defineConfig<T extends (env: Record<string, string | undefined>) => FileConfig | Promise<FileConfig>>(
+  config: T,
+): T;
+// No type parameter: names that do not exist are found only where the type is fixed. The last one is what errors speak of.
+export function defineConfig(config: FileConfig): FileConfig;
+export function defineConfig(config: ConfigExport): ConfigExport {
   return config;
 }

@@ -7,9 +7,11 @@
  * arbiter serves at the same sockets (USR2, reexec.ts) their files are not this one's to remove.
  */
 import { fileURLToPath } from 'node:url';
+import { ranFile } from '../config/hooks.js';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
 import { ArbiterHooks } from '../hooks/arbiter.js';
+import { LeftBehind } from '../hooks/left-behind.js';
 import type { Logger } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
 import { type Origin, origin } from '../origin.js';
@@ -58,6 +60,7 @@ export class Arbiter implements Master {
   readonly #succession: Succession;
   readonly #service: ServiceNotifier;
   readonly #listening = new Listening();
+  readonly #leftBehind = new LeftBehind(() => this.log);
   readonly #lastResort = (): void => {
     this.#workers.kill();
     this.#listening.closeAll(this.#succession.alone);
@@ -123,6 +126,7 @@ export class Arbiter implements Master {
     process.on('exit', this.#lastResort);
     this.#signals.install();
     this.#strays.install();
+    if (ranFile(this.#config)) this.#leftBehind.watch();
     try {
       if (!(await this.start())) return await this.halt();
       this.#workers.manage();
@@ -151,6 +155,7 @@ export class Arbiter implements Master {
     } finally {
       this.#signals.uninstall();
       this.#strays.uninstall();
+      this.#leftBehind.close();
       process.removeListener('exit', this.#lastResort);
       await this.#service.close();
       this.#own.close();
@@ -242,6 +247,7 @@ export class Arbiter implements Master {
       log: this.log,
       sockets: this.#listening.bequest(this.#config),
       env: this.#listening.variables,
+      streams: this.#own.streams,
       onEnd: (how) => {
         if (this.#workers.stopping) return;
         this.log.error(`The new arbiter has ended (${how}): this one goes on`);
@@ -310,9 +316,11 @@ export class Arbiter implements Master {
     }
     change.commit();
     this.#config = config;
+    if (ranFile(config)) this.#leftBehind.watch();
     // TTIN and TTOU hold as long as the setting itself does not change; what WINCH has sent away comes back.
     if (config.workers !== old.workers || this.#workers.wanted === 0) this.#workers.wanted = config.workers;
     await this.hooks.onReload();
+    this.#workers.reopenLogs();
     this.#workers.reload(config);
   }
 

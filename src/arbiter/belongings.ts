@@ -8,11 +8,13 @@ import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Config } from '../config/settings.js';
 import { loggerOptions } from '../log/process-logs.js';
+import { LogTarget, standardOf } from '../log/target.js';
 import { createLogger, type Logger, reopenLogs } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
-import { native } from '../native/binding.js';
+import { native, showTitle } from '../native/binding.js';
 import { openStatsd, type Statsd } from '../statsd.js';
 import { Environment } from './environment.js';
+import { Output } from './output.js';
 import { giveLogs } from './owner.js';
 import { Pidfile } from './pidfile.js';
 import { readTls } from './tls.js';
@@ -32,6 +34,7 @@ export class Belongings {
   readonly #ownsLog: boolean;
   readonly #environment = new Environment();
   readonly #watch = new Watch({ log: () => this.log });
+  readonly #output = new Output(() => this.log);
   #config: Config;
   #pidfile: Pidfile | null = null;
   #suffix: '' | '.2';
@@ -55,8 +58,9 @@ export class Belongings {
     return this.#tls;
   }
 
-  /** Takes all but the log, which is there already. @throws {TunicornError} ERR_TUNICORN_PIDFILE, ERR_TUNICORN_TLS */
+  /** Takes all but the log, which is there already. @throws {TunicornError} ERR_TUNICORN_LOG, ERR_TUNICORN_PIDFILE, ERR_TUNICORN_TLS */
   start(): void {
+    checkAccessLog(this.#config);
     this.#tls = readTls(this.#config);
     this.#pidfile = this.#pidfileFor(this.#config);
     this.#show();
@@ -77,6 +81,7 @@ export class Belongings {
       if (statsd !== this.#statsd) statsd?.close();
       if (pidfile !== this.#pidfile) pidfile?.unlink();
       process.chdir(before);
+      this.#output.follow(this.#config);
     };
     const commit = () => {
       if (log) {
@@ -92,11 +97,16 @@ export class Belongings {
       this.#pidfile = pidfile;
       this.#config = config;
       this.#tls = tls;
+      // A rotation may send HUP: in gunicorn that opens the files, too.
+      reopenLogs(this.log);
       this.#show();
     };
     try {
       process.chdir(config.chdir);
+      checkAccessLog(config);
       tls = readTls(config);
+      // Standard error itself is asked for.
+      if (standardOf(config.errorlog, 2) !== undefined) this.#output.close();
       log = this.#logFor(config, statsd);
       pidfile = this.#pidfileFor(config);
     } catch (err) {
@@ -115,6 +125,11 @@ export class Belongings {
     } catch (err) {
       this.log.error((err as Error).message);
     }
+  }
+
+  /** Standard output and error as they are without --capture-output. */
+  get streams(): [out: number, err: number] {
+    return this.#output.streams;
   }
 
   /** USR1: the log files have been renamed. The new ones are the workers' as well, before these open them. */
@@ -144,6 +159,7 @@ export class Belongings {
   /** The environment is as it was; the log closes, if it was made here. */
   close(): void {
     this.#watch.close();
+    this.#output.close();
     this.#environment.restore();
     if (this.#ownsLog) this.log.close();
     this.#statsd?.close();
@@ -151,9 +167,10 @@ export class Belongings {
 
   #show(): void {
     const { procName, app, rawEnv } = this.#config;
-    process.title = `tunicorn: master [${procName ?? app}${this.#suffix}]`;
+    showTitle(`tunicorn: master [${procName ?? app}${this.#suffix}]`);
     this.#environment.apply(rawEnv);
     giveLogs(this.#config, this.log);
+    this.#output.follow(this.#config);
     this.#watch.follow(this.#config);
   }
 
@@ -171,6 +188,11 @@ export class Belongings {
     const path = `${pidfile}${this.#suffix}`;
     return this.#pidfile?.path === resolve(path) ? this.#pidfile : new Pidfile(path);
   }
+}
+
+/** Workers open it, who would only not boot. @throws {TunicornError} ERR_TUNICORN_LOG */
+function checkAccessLog({ accesslog }: Config): void {
+  if (accesslog !== null) new LogTarget('access log', accesslog, 1).close();
 }
 
 /** Settings of the metrics. */

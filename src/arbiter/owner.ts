@@ -1,6 +1,7 @@
 /** Gives files to the user and group of the workers, who open their logs themselves. */
 import { closeSync, constants, fchownSync, fstatSync, openSync } from 'node:fs';
 import type { Config } from '../config/settings.js';
+import { standardOf } from '../log/target.js';
 import type { Logger } from '../log.js';
 
 const { O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK, O_WRONLY } = constants;
@@ -15,7 +16,7 @@ export const SAME = -1;
 export function giveLogs({ errorlog, accesslog, user, group }: Config, log: Logger): void {
   if (user === null && group === null) return;
   for (const path of [errorlog, accesslog]) {
-    if (path === null || path === '-') continue;
+    if (path === null || standardOf(path, 2) !== undefined) continue;
     try {
       give(path, user ?? SAME, group ?? SAME);
     } catch (err) {

@@ -22,6 +22,8 @@ export interface Bequest {
   log: Logger;
   /** The listening sockets, and their addresses as they stand in the settings. */
   sockets: { fd: number; bind: string }[];
+  /** For its standard output and error. */
+  streams: readonly [out: number, err: number];
   /** More variables. */
   env: Readonly<Record<string, string>>;
   /** Asked before another arbiter is started: pre_exec. Must not reject. */
@@ -70,7 +72,7 @@ export class Succession {
   }
 
   /** Starts another arbiter, unless there are two already. Never throws: what goes wrong is logged. */
-  async upgrade({ log, sockets, env: more, allowed, onEnd }: Bequest): Promise<void> {
+  async upgrade({ log, sockets, streams, env: more, allowed, onEnd }: Bequest): Promise<void> {
     if (this.#child !== null || this.#parent !== null) {
       log.warning(`USR2 signal ignored. ${this.#child !== null ? 'Child' : 'Parent'} exists.`);
       return;
@@ -84,7 +86,7 @@ export class Succession {
       const child = spawn(process.execPath, args, {
         cwd,
         env: { ...surroundings, ...more, ...bequeath(binds, FIRST_FD) },
-        stdio: ['inherit', 'inherit', 'inherit', ...sockets.map(({ fd }) => fd)],
+        stdio: ['inherit', ...streams, ...sockets.map(({ fd }) => fd)],
       });
       const over = (how: string) => {
         if (this.#child !== child) return;

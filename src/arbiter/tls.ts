@@ -9,6 +9,7 @@ import { createSecureContext } from 'node:tls';
 import { hooksOf } from '../config/hooks.js';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
+import { isThenable } from '../hooks/call.js';
 import type { TlsMaterial, TlsOptions } from '../messages.js';
 
 /**
@@ -17,10 +18,12 @@ import type { TlsMaterial, TlsOptions } from '../messages.js';
  *   that OpenSSL does not know; an ssl_context that throws, or returns what tls.createSecureContext() does not take.
  */
 export function readTls(config: Config): TlsMaterial | null {
-  const { certfile, keyfile, caCerts } = config;
+  const { certfile, keyfile, caCerts, certReqs } = config;
   if (certfile === null) {
-    if (keyfile === null) return null;
-    throw tlsError('--keyfile is given without --certfile');
+    if (keyfile !== null) throw tlsError('--keyfile is given without --certfile');
+    // Whoever asks for it believes that nobody gets in without a certificate.
+    if (certReqs > 0) throw tlsError('--cert-reqs is given without --certfile');
+    return null;
   }
   const { sslContext } = hooksOf(config);
   const options = sslContext === undefined ? optionsOf(config, certfile) : made(sslContext, config, certfile);
@@ -55,6 +58,7 @@ function made(sslContext: (...args: unknown[]) => unknown, config: Config, certf
   }
   if (typeof returned !== 'object' || returned === null)
     throw tlsError('ssl_context has to return an object of options');
+  if (isThenable(returned)) throw tlsError('ssl_context returned a promise, which is not waited for');
   const options: TlsOptions = {};
   for (const [name, value] of Object.entries(returned)) {
     if (value === undefined) continue;
@@ -63,6 +67,9 @@ function made(sslContext: (...args: unknown[]) => unknown, config: Config, certf
       throw tlsError(`ssl_context: ${name} is neither text nor a number, true or false`);
     }
     options[name] = plain as string;
+  }
+  if (options.cert === undefined && options.pfx === undefined) {
+    throw tlsError('ssl_context returned options without a certificate (cert or pfx): begin with ...usual()');
   }
   return options;
 }

@@ -33,6 +33,11 @@ export function placesOf(config: Pick<Config, 'app' | 'chdir' | 'reloadExtraFile
   ];
 }
 
+/** Extra files that are no patterns and do not exist: slips, perhaps. */
+export function missingFiles({ chdir, reloadExtraFiles }: Pick<Config, 'chdir' | 'reloadExtraFiles'>): string[] {
+  return reloadExtraFiles.filter((path) => !MAGIC.test(path) && !existsSync(resolve(chdir, path)));
+}
+
 /** The nearest folder with a package.json from the app's file upwards, not beyond `chdir`; otherwise the file's own folder. */
 export function packageOf({ app, chdir }: Pick<Config, 'app' | 'chdir'>): string {
   const whole = resolve(chdir, app);

@@ -9,7 +9,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { FSWatcher } from 'chokidar';
 import type { Config } from '../config/settings.js';
 import type { Logger } from '../log.js';
-import { packageOf, placesOf } from './watch-places.js';
+import { missingFiles, packageOf, placesOf } from './watch-places.js';
 
 /** Nothing has changed for so long: the change is complete, ms. */
 const SETTLE_MS = 100;
@@ -88,7 +88,9 @@ export class Watch {
         return new Promise<void>((resolve) => watcher.once('ready', resolve));
       });
       await Promise.all(ready);
-      if (round === this.#round) this.#log().info(`Watching ${root} for changes${usePolling ? ' (polling)' : ''}`);
+      if (round !== this.#round) return;
+      for (const path of missingFiles(wanted)) this.#log().warning(`There is no ${path} yet (--reload-extra-file)`);
+      this.#log().info(`Watching ${root} for changes${usePolling ? ' (polling)' : ''}`);
     } catch (error) {
       if (round === this.#round) this.#log().error('Changes are not watched (--reload)', error);
     }

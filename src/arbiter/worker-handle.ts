@@ -48,6 +48,8 @@ export class WorkerHandle {
   readonly age: number;
   /** What it was booted with. */
   readonly config: Config;
+  /** What it runs with now: another one after a reload. */
+  settings: Config;
   /** Undefined if the process could not be started. */
   readonly pid: number | undefined;
   spawnedAt = now();
@@ -71,6 +73,7 @@ export class WorkerHandle {
   constructor(options: SpawnOptions) {
     this.age = options.age;
     this.config = options.config;
+    this.settings = options.config;
     this.#onNews = options.onNews;
     this.#onExit = options.onExit;
     this.#hasStatus = options.status.length > 0;
@@ -138,6 +141,7 @@ export class WorkerHandle {
 
   /** Has a worker of class gthread swap its threads for fresh ones with this config. */
   reload(config: Config, tls: TlsMaterial | null): void {
+    this.settings = config;
     this.#tell({ type: 'reload', config, tls });
   }
 

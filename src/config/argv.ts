@@ -9,7 +9,7 @@ import { COMMAND_OPTIONS, type CommandOptionName } from './command-options.js';
 import { type RawValue, usageError, type Values } from './config.js';
 import { explainFlag } from './names.js';
 import { type Env, type Setting, settingList } from './settings.js';
-import { InvalidValue } from './validate.js';
+import { hint, InvalidValue } from './validate.js';
 import { splitWords } from './words.js';
 
 /** What a command line, together with $TUNICORN_CMD_ARGS, asks for. */
@@ -130,18 +130,46 @@ export function helpText(): string {
   return program.helpInformation();
 }
 
+/** All flags, with what a value of theirs is called; '' = they take none. */
+const FLAGS = [...settingList.map(({ flags, kind, bare }) => ({ flags, meta: kind.meta, bare })), ...COMMAND_OPTIONS];
+const LONG_FLAGS = FLAGS.flatMap(({ flags }) => flags.filter((flag) => flag.startsWith('--')));
+/** The first long spelling of each short flag. */
+const LONG = new Map(
+  FLAGS.flatMap(({ flags }) => flags.filter((flag) => /^-\w$/.test(flag)).map((flag) => [flag, longOf(flags)])),
+);
+/** Flags behind which the next word is a value, whatever it looks like. */
+const VALUED = new Set(FLAGS.flatMap((o) => (o.meta === '' || ('bare' in o && o.bare !== undefined) ? [] : o.flags)));
+
+function longOf(flags: readonly string[]): string {
+  return flags.find((flag) => flag.startsWith('--')) as string;
+}
+
+/** Spells -w=4 out, which argparse takes and commander does not: --workers=4. */
+function spellOut(argv: readonly string[]): string[] {
+  const words: string[] = [];
+  for (let i = 0; i < argv.length; i++) {
+    if (argv[i] === '--') return [...words, ...argv.slice(i)];
+    const [, short, value] = /^(-\w)=(.*)$/s.exec(argv[i]) ?? [];
+    const long = LONG.get(short);
+    words.push(long === undefined ? argv[i] : `${long}=${value}`);
+    if (VALUED.has(argv[i]) && i + 1 < argv.length) words.push(argv[++i]);
+  }
+  return words;
+}
+
 /** commander's message in our words. */
 function explain(err: CommanderError): string {
-  const unknown = err.code === 'commander.unknownOption' && /unknown option '([^'=]+)/.exec(err.message);
-  const why = unknown && explainFlag(unknown[1]);
-  return why || err.message.replace(/^error: /, '').replace(/\n\(Did you mean (.*)\?\)$/s, ' (did you mean $1?)');
+  const [, flag] = (err.code === 'commander.unknownOption' && /unknown option '([^'=]+)/.exec(err.message)) || [];
+  if (flag === undefined) return err.message.replace(/^error: /, '');
+  if (LONG_FLAGS.includes(flag)) return `option '${flag}' takes no value`;
+  return explainFlag(flag) ?? `unknown option '${flag}'${hint(flag, LONG_FLAGS)}`;
 }
 
 function parse(argv: readonly string[], prefix: string): Arguments | { text: string } {
   const args = noArguments(prefix);
   const program = makeProgram(args);
   try {
-    program.parse([...argv], { from: 'user' });
+    program.parse(spellOut(argv), { from: 'user' });
   } catch (err) {
     if (!(err instanceof CommanderError)) throw err;
     if (err.code === 'commander.helpDisplayed') return { text: helpText() };

@@ -1,8 +1,8 @@
 /**
  * From raw values to a Config. Values come in layers, later ones win: defaults ($PORT, $WEB_CONCURRENCY in their place, as
  * gunicorn), the configuration file, $TUNICORN_CMD_ARGS, the command line; or the object passed to run(). Every value goes
- * through the kind of its setting, also one that a later layer replaces; what is refused ends in one TunicornError that
- * says where the value came from and what is accepted.
+ * through the kind of its setting, also one that a later layer replaces, but for those of the environment, which may be meant
+ * for other programs; what is refused ends in one TunicornError that says where the value came from and what is accepted.
  */
 import { statSync } from 'node:fs';
 import { TunicornError, USAGE_ERROR } from '../errors.js';
@@ -83,18 +83,17 @@ export function buildConfig(layers: readonly Values[], env: Env = process.env): 
   const sources = new Map<SettingKey, string>();
   const given = new Map<string, RawValue>();
   for (const setting of settingList) {
-    let { value, source } = defaultValue(setting, env);
-    for (const layer of layers) {
-      const raw = layer.get(setting.key);
-      if (raw === undefined) continue;
-      value = reading(raw, setting.kind.parse);
-      source = raw.source;
-      given.set(setting.key, raw);
-    }
+    const raws = layers.map((layer) => layer.get(setting.key)).filter((raw) => raw !== undefined);
+    const values = raws.map((raw) => ({ value: reading(raw, setting.kind.parse), source: raw.source }));
+    const { value, source } = values.at(-1) ?? defaultValue(setting, env);
+    const last = raws.at(-1);
+    if (last !== undefined) given.set(setting.key, last);
     config[setting.key] = value;
     sources.set(setting.key as SettingKey, source);
   }
   const built = config as unknown as Config;
+  // As in gunicorn; a number that nobody has asked for says nothing.
+  if (given.has('threads') && built.threads > 1) built.workerClass = 'gthread';
   checkTogether(built, given);
   return { config: built, sources };
 }

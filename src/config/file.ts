@@ -3,7 +3,7 @@
  * settings and hooks, a function of the environment that returns one, or a promise of either. It is the operator's code and
  * the only code of others that runs in the arbiter; it is read anew each time, what it imports is not.
  */
-import { statSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -70,9 +70,11 @@ export async function loadConfigFile(file: string, env: Env, patience = PATIENCE
 
 async function run(file: string, env: Env): Promise<unknown> {
   const require = createRequire(file);
+  // Node remembers for ever where a symbolic link has pointed to.
+  const real = realpathSync(file);
   // CommonJS modules are kept by path, ES modules by URL.
-  delete require.cache[file];
-  const module = (await import(`${pathToFileURL(file).href}?read=${++reads}`)) as { default?: unknown };
+  delete require.cache[real];
+  const module = (await import(`${pathToFileURL(real).href}?read=${++reads}`)) as { default?: unknown };
   let value = module.default;
   // An ES module compiled to CommonJS.
   if (isRecord(value) && value.__esModule === true) value = value.default;

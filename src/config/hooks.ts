@@ -81,6 +81,11 @@ export function keepHooks(config: Config, hooks: Hooks, file: string, env: Env):
   config.hookSource = { file, env: { ...env }, reading: readings, worker, thread };
 }
 
+/** A configuration file was run in this process for this Config: code of the operator's. */
+export function ranFile(config: Config): boolean {
+  return kept.has(config);
+}
+
 /** The hooks that came with a Config of this process. */
 export function hooksOf(config: Config): Hooks {
   return kept.get(config) ?? {};

@@ -24,7 +24,7 @@ export const LOG_SETTINGS = [
     kind: flag(),
     default: () => false,
     description:
-      'What handlers write to standard output and error (console, process.stdout) goes to the error log, in whole lines; ' +
+      'What handlers and hooks write to standard output and error (console, process.stdout) goes to the error log, in whole lines; ' +
       'where that is a file, also what native code and child processes print.',
   }),
   setting({

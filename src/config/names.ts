@@ -38,8 +38,12 @@ export function explainUnknown(name: string): string {
   const why = ABSENT.find((a) => a.name === plain)?.why;
   if (why !== undefined) return `gunicorn's setting ${show(name)} does not exist here. ${why}`;
   // The hint has the spelling of the wrong name.
-  const names = [...known.keys()].map((n) => (name.includes('_') ? n : camelCase(n)));
-  return `unknown setting ${show(name)}${hint(name, names)}`;
+  const spelt = (n: string) => (name.includes('_') ? n : camelCase(n));
+  // It may be what the setting is called on the command line.
+  const flag = `--${plain.replaceAll('_', '-')}`;
+  const meant = settingList.find(({ flags, hiddenFlags = [] }) => [...flags, ...hiddenFlags].includes(flag));
+  if (meant !== undefined) return `unknown setting ${show(name)} (did you mean ${spelt(meant.name)}?)`;
+  return `unknown setting ${show(name)}${hint(name, [...known.keys()].map(spelt))}`;
 }
 
 /** Why gunicorn's flag does not exist here; undefined if it is not one of those. */

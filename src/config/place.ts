@@ -21,12 +21,17 @@ export function syntaxPlace(file: string): Promise<string> {
   });
 }
 
-/** `file:line:column` of the innermost frame of an error's stack that is in a file of people, not of Node's; '' if none is. */
+/** A frame in a file: `at f (/a/b.js:1:2)`, `at async file:///a/b.mjs?query:1:2`. Node's own have `node:` before their path. */
+const FRAME = /^\s*at (?:.*? \(|async )?(?:file:\/\/)?(\/.*?)(?:\?[^:]*)?:(\d+):(\d+)\)?$/;
+/** The folder of this server's code. */
+const OURS = fileURLToPath(new URL('..', import.meta.url));
+
+/** `file:line:column` of the innermost frame of an error's stack that is in a file of people, neither Node's nor ours; '' if none is. */
 export function ownPlace(err: unknown, file: string): string {
   const stack = err instanceof Error ? (err.stack ?? '') : '';
   for (const line of stack.split('\n')) {
-    const match = /^\s*at .*?\(?(?:file:\/\/)?(\/[^()]*?)(?:\?[^:()]*)?:(\d+):(\d+)\)?$/.exec(line);
-    if (match) return `${match[1]}:${match[2]}:${match[3]}`;
+    const match = FRAME.exec(line);
+    if (match && !match[1].startsWith(OURS)) return `${match[1]}:${match[2]}:${match[3]}`;
   }
   return err instanceof Error ? '' : file;
 }

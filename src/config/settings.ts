@@ -94,7 +94,7 @@ export const SETTINGS = [
     kind: choice('worker class', WORKER_CLASSES),
     default: () => 'gthread' as const,
     description:
-      "How a worker runs requests: gthread on a pool of threads, sync one at a time on the worker's only thread.",
+      "How a worker runs requests: gthread on a pool of threads, sync one at a time on the worker's only thread. With --threads above 1 sync is gthread.",
   }),
   setting({
     name: 'threads',
@@ -153,7 +153,7 @@ export const SETTINGS = [
     kind: seconds(),
     default: () => 30,
     description:
-      'Time a request may take in gthread: then its signal aborts and its client gets 504, and a thread that is stuck in it is ended. A worker that has been silent, or has not finished booting, for this long (gthread: 30 seconds at least) is killed. 0: never.',
+      'Time a request may take in gthread: then its signal aborts and its client gets 504, and a thread that is stuck in it is ended. A worker that has been silent, or a worker or thread that has not finished booting, for this long (gthread: 30 seconds at least) is killed. 0: never.',
   }),
   ...CONTAINMENT_SETTINGS,
   setting({
@@ -245,7 +245,7 @@ export const SETTINGS = [
     kind: flag(),
     default: () => true,
     defaultText: 'they do',
-    env: { variable: 'SENDFILE', value: (text) => String(/^(y|1|yes|true)$/i.test(text)) },
+    env: { variable: 'SENDFILE', value: (text) => String(/^(y|1|yes|true)$/i.test(text)), empty: true },
     description:
       'Files that a handler pipes into a response do not leave by sendfile, but are read: for file systems that are slow or do not support it.',
   }),

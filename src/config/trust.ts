@@ -95,14 +95,16 @@ const MODES = ['off', 'v1', 'v2', 'auto'] as const;
 function proxyMode(): Kind<(typeof MODES)[number]> {
   const kind = choice('PROXY protocol', MODES, true);
   // As gunicorn, where it was a flag once.
-  const older = new Map<unknown, string>([
-    [true, 'auto'],
+  const older = new Map([
     ['true', 'auto'],
-    [false, 'off'],
+    ['1', 'auto'],
     ['false', 'off'],
-    [null, 'off'],
+    ['0', 'off'],
+    ['none', 'off'],
+    ['null', 'off'],
   ]);
-  return { ...kind, meta: 'MODE', parse: (value) => kind.parse(older.get(value) ?? value) };
+  const word = (value: unknown) => (typeof value === 'object' && value !== null ? '' : String(value).toLowerCase());
+  return { ...kind, meta: 'MODE', parse: (value) => kind.parse(older.get(word(value)) ?? value) };
 }
 
 const LOCALHOST = ['127.0.0.1', '::1'];

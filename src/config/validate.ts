@@ -122,7 +122,8 @@ export function flag(): Kind<boolean> {
     range: '',
     parse(value) {
       if (typeof value === 'boolean') return value;
-      if (value === 'true' || value === 'false') return value === 'true';
+      const word = typeof value === 'string' ? value.trim().toLowerCase() : '';
+      if (word === 'true' || word === 'false') return word === 'true';
       throw new InvalidValue(`${show(value)} is not true or false`);
     },
   };
@@ -303,8 +304,11 @@ export function addresses(least = 1): Kind<string[]> {
   };
 }
 
-/** ' (did you mean X?)' for the word nearest to `wrong`, or '' if none is near. */
+/** ' (did you mean X?)' for the word that begins with `wrong` or is nearest to it, or '' if none is near. */
 export function hint(wrong: string, words: readonly string[]): string {
+  const longer = wrong.length < 3 ? [] : words.filter((word) => word.toLowerCase().startsWith(wrong.toLowerCase()));
+  const shortest = longer.sort((a, b) => a.length - b.length)[0];
+  if (shortest !== undefined) return ` (did you mean ${shortest}?)`;
   let best = '';
   let least = Math.max(1, Math.floor(wrong.length / 3)) + 1;
   for (const word of words) {

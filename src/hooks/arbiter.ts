@@ -26,7 +26,7 @@ export interface ArbiterFacts {
 /** A worker's process: arbiter/worker-handle.ts. */
 export interface WorkerProcess {
   readonly pid: number | undefined;
-  readonly config: Config;
+  readonly settings: Config;
   readonly booted: boolean;
   readonly exit: { code: number | null; signal: NodeJS.Signals | null } | null;
 }
@@ -52,7 +52,7 @@ class Child implements HookChild {
   }
 
   get cfg(): Config {
-    return this.#process?.config ?? this.#facts.config;
+    return this.#process?.settings ?? this.#facts.config;
   }
 
   get log(): Logger {

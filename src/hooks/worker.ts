@@ -13,6 +13,7 @@ import { WORKER_BOOT_ERROR } from '../errors.js';
 import type { Logger } from '../log.js';
 import type { BootMessage } from '../messages.js';
 import { hookFailed, hookName, isThenable } from './call.js';
+import { LeftBehind } from './left-behind.js';
 import type { HookServerView, HookWorker } from './types.js';
 
 /** The worker, as it is at the moment. */
@@ -76,6 +77,7 @@ export class WorkerHooks {
   readonly #server: Server;
   #hooks: Hooks = {};
   readonly #called = new Set<HookKey>();
+  readonly #leftBehind = new LeftBehind(() => this.#facts.log);
 
   constructor(facts: WorkerFacts) {
     this.#facts = facts;
@@ -115,6 +117,8 @@ export class WorkerHooks {
       this.#hooks = {};
       return;
     }
+    // In class sync errors that nobody catches are the app's, which is on the same thread.
+    if (this.#facts.boot.config.workerClass !== 'sync') this.#leftBehind.watch();
     const { importHooks } = await import('./load.js');
     this.#hooks = await importHooks(source);
   }

@@ -9,7 +9,7 @@ import { type AccessLog, createLogger, type Logger, type LoggerOptions, openAcce
 import { openStatsd, type Statsd } from '../statsd.js';
 import { FileSink, heldMemory, type Outlet, rescue } from './file-sink.js';
 import type { SyslogOptions } from './syslog-sink.js';
-import { LogTarget } from './target.js';
+import { capturedStreams, LogTarget, standardOf } from './target.js';
 
 /** What main gives a thread: where its logs go. Can cross the thread border. */
 export interface LogShare {
@@ -82,8 +82,8 @@ export class ProcessLogs {
       log: this.log,
     });
     // One sink for what goes the same way keeps its order.
-    this.stdout = accesslog === '-' && access ? access : new FileSink(own.stdout);
-    this.stderr = errorlog === '-' ? error : new FileSink(own.stderr);
+    this.stdout = goesTo(accesslog, 1) && access ? access : new FileSink(own.stdout);
+    this.stderr = goesTo(errorlog, 2) ? error : new FileSink(own.stderr);
     const lost = (what: string) => (n: number, why: string) => this.log.warning(`${what} lost ${n} lines: ${why}`);
     if (this.stdout !== access) this.stdout.onRecovered = lost('Standard output');
     if (this.stderr !== error) this.stderr.onRecovered = lost('Standard error');
@@ -136,12 +136,13 @@ function openShare({ errorlog, accesslog, captureOutput }: Config): LogShare {
   const errors = new LogTarget('error log', errorlog, 2);
   const error = outlet(errors);
   const access = accesslog === null ? null : open('access log', accesslog, 1);
-  const stdout = accesslog === '-' && access ? access : open('standard output', '-', 1);
-  const stderr = errorlog === '-' ? error : open('standard error', '-', 2);
-  if (captureOutput) {
-    errors.takeOver(2);
-    // Otherwise it may be the access log itself.
-    if (accesslog !== '-') errors.takeOver(1);
-  }
+  const stdout = goesTo(accesslog, 1) && access ? access : open('standard output', '-', 1);
+  const stderr = goesTo(errorlog, 2) ? error : open('standard error', '-', 2);
+  if (captureOutput) for (const stream of capturedStreams({ accesslog })) errors.takeOver(stream);
   return { error, access, stdout, stderr };
+}
+
+/** A log goes to the standard stream that is usual for it. */
+function goesTo(path: string | null, usual: 1 | 2): boolean {
+  return path !== null && standardOf(path, usual) === usual;
 }

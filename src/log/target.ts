@@ -11,6 +11,17 @@ import { native } from '../native/binding.js';
 const { O_APPEND, O_CREAT, O_NOCTTY, O_NONBLOCK, O_RDWR, O_WRONLY } = constants;
 const ENXIO = -6;
 
+/** Files that are no files: a socket has no name by which it could be opened, and another user's pipe refuses it. */
+const STANDARD: ReadonlyMap<string, 1 | 2> = new Map([
+  ['/dev/stdout', 1],
+  ['/dev/stderr', 2],
+]);
+
+/** The standard stream that a path stands for; undefined: none, it is a file. */
+export function standardOf(path: string, usual: 1 | 2): 1 | 2 | undefined {
+  return path === '-' ? usual : STANDARD.get(path);
+}
+
 /** Targets of this process (main thread) that are files. */
 const files = new Set<LogTarget>();
 
@@ -26,19 +37,20 @@ export class LogTarget {
   #open = true;
 
   /**
-   * @param path '-' is the standard stream `standardFd`.
+   * @param path '-' is the standard stream `standardFd`; /dev/stdout and /dev/stderr are those of their names.
    * @throws {TunicornError} ERR_TUNICORN_LOG if the file cannot be opened.
    */
   constructor(what: string, path: string, standardFd: 1 | 2) {
     this.what = what;
-    this.path = path === '-' ? null : path;
+    const standard = standardOf(path, standardFd);
+    this.path = standard === undefined ? path : null;
     try {
-      this.fd = this.path === null ? openStandard(standardFd) : openFile(this.path);
+      this.fd = standard === undefined ? openFile(path) : openStandard(standard);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause);
       throw new TunicornError('ERR_TUNICORN_LOG', `cannot open the ${what} '${path}': ${reason}`, { cause });
     }
-    this.#owned = this.fd !== standardFd;
+    this.#owned = this.fd !== standard;
     if (this.path !== null) files.add(this);
   }
 
@@ -57,12 +69,13 @@ export class LogTarget {
 
   /**
    * From now on a standard stream of the process goes to this file, for native code and child processes, too. Not where the
-   * target is no file: it would not block, which is not what they expect.
+   * target is no file: it would not block, which is not what they expect. @returns whether it does.
    */
-  takeOver(stream: 1 | 2): void {
-    if (this.path === null || !fstatSync(this.fd).isFile()) return;
+  takeOver(stream: 1 | 2): boolean {
+    if (this.path === null || !fstatSync(this.fd).isFile()) return false;
     native.dupTo(this.fd, stream);
     this.#streams.push(stream);
+    return true;
   }
 
   /** A second call does nothing. */
@@ -72,6 +85,12 @@ export class LogTarget {
     files.delete(this);
     if (this.#owned) closeSync(this.fd);
   }
+}
+
+/** Standard streams that --capture-output takes over: not the one that is the access log itself. */
+export function capturedStreams({ accesslog }: { accesslog: string | null }): (1 | 2)[] {
+  const kept = accesslog === null ? undefined : standardOf(accesslog, 1);
+  return ([1, 2] as const).filter((stream) => stream !== kept);
 }
 
 /** A FIFO without a reader is opened for both: what it holds is read by who comes later, and opening it waits for nobody. */

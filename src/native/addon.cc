@@ -246,5 +246,6 @@ NAPI_MODULE_INIT() {
   InitProcess(env, exports);
   InitOutbox(env, exports);
   InitHeap(env, exports);
+  InitTitle(env, exports);
   return exports;
 }

@@ -115,6 +115,7 @@ void InitSocket(napi_env env, napi_value exports);
 void InitProcess(napi_env env, napi_value exports);
 void InitOutbox(napi_env env, napi_value exports);
 void InitHeap(napi_env env, napi_value exports);
+void InitTitle(napi_env env, napi_value exports);
 
 // Sizes of the tables that the process keeps by fd and by loop slot.
 constexpr int kMaxFds = 1 << 20;

@@ -100,6 +100,8 @@ interface Addon {
   loopIdle(slot: number): number;
   loopCpu(slot: number): number;
   setThreadName(name: string): number;
+  /** Bytes that ps shows. For the main thread: showTitle(). */
+  setTitle(title: string): number;
   setParentDeathSignal(signal: number): number;
   /** Waits for a child that has ended: its pid, 0 if it lives. For children of which Node has no handle. */
   reap(pid: number): number;
@@ -152,6 +154,12 @@ export const native = {
   /** Name of a returned -errno: 'EADDRINUSE'. */
   errnoName: (result: number): string => getSystemErrorName(result),
 };
+
+/** What ps and top show for this process, and for its main thread. */
+export function showTitle(title: string): void {
+  process.title = title;
+  native.setTitle(title);
+}
 
 /** errno values that callers compare with, as returned (negative). */
 export const EAGAIN = -11;

@@ -15,6 +15,7 @@ const sources = [
   'epoll.cc',
   'socket.cc',
   'process.cc',
+  'title.cc',
   'outbox.cc',
   'heap.cc',
   'binding.gyp',

@@ -12,6 +12,7 @@ import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
 import type { LogShare } from '../log/process-logs.js';
 import type { Logger } from '../log.js';
+import { bootTimeout } from '../messages.js';
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import { ABSENT, C, type Shared, T } from '../shared/memory.js';
 import type { ThreadHost } from './host.js';
@@ -255,8 +256,8 @@ export class Roster {
     }
     const fresh = this.launch(slot);
     // As a worker that does not boot.
-    const { timeout } = this.config;
-    const timer = timeout > 0 ? setTimeout(() => fresh.kill(), timeout * 1000) : undefined;
+    const patience = bootTimeout(this.config);
+    const timer = patience > 0 ? setTimeout(() => fresh.kill(), patience) : undefined;
     this.spare = { thread: fresh, since: performance.now() };
     try {
       await fresh.ready;

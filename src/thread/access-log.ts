@@ -1,5 +1,5 @@
 /** The access log of a thread, and its metrics: what a Connection knows of its request, as the facts that a format shows. */
-import type { AccessFacts, AccessFormat } from '../access-format.js';
+import { type AccessFacts, type AccessFormat, fieldOf } from '../access-format.js';
 import { compileAccess } from '../access-json.js';
 import type { Config } from '../config/settings.js';
 import type { Connection } from '../http/connection.js';
@@ -32,6 +32,18 @@ class ConnFacts implements AccessFacts {
     return this.conn.socket.remoteAddress ?? '';
   }
 
+  get remotePort(): string {
+    return `${this.conn.socket.remotePort ?? ''}`;
+  }
+
+  get localAddress(): string {
+    return this.conn.socket.localAddress ?? '';
+  }
+
+  get localPort(): string {
+    return `${this.conn.socket.localPort ?? ''}`;
+  }
+
   get scheme(): string {
     return this.conn.secure ? 'https' : 'http';
   }
@@ -56,11 +68,7 @@ class ConnFacts implements AccessFacts {
     return this.conn.rawHeaders;
   }
 
-  readonly responseHeader = (name: string): string | null => {
-    const head = this.known ? this.conn.headSent : '';
-    const at = head.toLowerCase().lastIndexOf(`\r\n${name}:`);
-    return at < 0 ? null : head.slice(at + name.length + 3, head.indexOf('\r\n', at + 2)).trim();
-  };
+  readonly responseHeader = (name: string): string | null => (this.known ? fieldOf(this.conn.headSent, name) : null);
 
   get durationMs(): number {
     return this.known ? performance.now() - this.conn.startedAt : -1;

@@ -11,6 +11,7 @@ import type { ThreadHooks } from '../hooks/thread.js';
 import type { HookEnviron, HookResponse } from '../hooks/types.js';
 import type { Connection } from '../http/connection.js';
 import { CONTROL, type ControlSource } from '../request.js';
+import { version } from '../version.js';
 
 /** Whether the thread has hooks around requests. */
 export function hasRequestHooks({ preRequest, postRequest }: ThreadHooks): boolean {
@@ -150,6 +151,7 @@ function environOf(req: IncomingMessage): HookEnviron {
     REMOTE_PORT: String(socket.remotePort ?? ''),
     SERVER_NAME: socket.localAddress ?? '',
     SERVER_PORT: String(socket.localPort ?? ''),
+    SERVER_SOFTWARE: `tunicorn/${version}`,
   };
   for (let i = 0; i < rawHeaders.length; i += 2) {
     if (rawHeaders[i].includes('_')) continue;

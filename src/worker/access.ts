@@ -2,11 +2,12 @@
  * Access-log lines that main writes: for requests of a thread that it ended, and for those that it refused in the queue. What
  * it knows of them is the beginning of their head (native.headLine, or what waits in the kernel) and the connection's words.
  */
-import type { AccessFormat } from '../access-format.js';
+import { type AccessFormat, fieldOf } from '../access-format.js';
 import { compileAccess } from '../access-json.js';
 import type { Config } from '../config/settings.js';
 import type { ProcessLogs } from '../log/process-logs.js';
 import { native } from '../native/binding.js';
+import type { ProxyAddresses } from '../proxy-protocol.js';
 import type { Proxied } from '../shared/proxied.js';
 import type { Routes } from '../shared/routes.js';
 import type { ConnTable } from '../shared/tconn.js';
@@ -37,11 +38,17 @@ export class MainAccess {
     const [line, ...lines] = head.split('\r\n');
     const [, method = '', target = '', minor = '1'] = REQUEST_LINE.exec(line) ?? [];
     const rawHeaders = lines.flatMap((text) => /^([^\s:]+):[ \t]*(.*)$/.exec(text)?.slice(1) ?? []);
-    const peer = native.getPeerName(fd);
+    const told = more.client ?? this.proxied?.of(fd) ?? null;
+    const [peer, local] = [native.getPeerName(fd), native.getSockName(fd)].map((name) =>
+      typeof name === 'object' && name.family !== 'unix' ? name : null,
+    );
     const bodyAt = answer.indexOf('\r\n\r\n');
     access.write(
       this.format.line({
-        remoteAddress: more.client ?? this.proxied?.of(fd)?.address ?? (typeof peer === 'object' ? peer.address : ''),
+        remoteAddress: told?.address ?? peer?.address ?? '',
+        remotePort: `${told?.port ?? peer?.port ?? ''}`,
+        localAddress: local?.address ?? '',
+        localPort: `${local?.port ?? ''}`,
         scheme: '',
         method,
         target,
@@ -49,7 +56,7 @@ export class MainAccess {
         status,
         bodyBytes: bodyAt < 0 ? 0 : Buffer.byteLength(answer) - bodyAt - 4,
         rawHeaders,
-        responseHeader: (name) => new RegExp(`\\r\\n${name}: *([^\\r]*)`, 'i').exec(answer)?.[1] ?? null,
+        responseHeader: (name) => fieldOf(answer.slice(0, bodyAt + 2), name),
         durationMs: more.durationMs,
         queueMs: more.queueMs,
         cpuUs: -1,
@@ -68,5 +75,5 @@ export interface MainFacts {
   durationMs: number;
   queueMs: number;
   /** Whom a PROXY header names that no thread has read. */
-  client?: string;
+  client?: ProxyAddresses;
 }

@@ -1,5 +1,6 @@
 /** What every worker class has, in gunicorn's words: boot, notify, exit codes, signals of the arbiter. */
 import { WorkerHooks } from '../hooks/worker.js';
+import { Capture } from '../log/capture.js';
 import { ProcessLogs } from '../log/process-logs.js';
 import { type Logger, reopenLogs } from '../log.js';
 import type { ArbiterToWorker, BootMessage, WorkerToArbiter } from '../messages.js';
@@ -25,6 +26,7 @@ export abstract class Worker {
     this.boot = boot;
     this.logs = new ProcessLogs(boot.config);
     this.log = this.logs.log;
+    if (boot.config.captureOutput) new Capture(() => this.log);
     this.hooks = new WorkerHooks(this);
   }
 

@@ -4,10 +4,11 @@
  */
 import { TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import type { BootMessage } from '../messages.js';
+import { showTitle } from '../native/binding.js';
 import { takeIdentity } from './identity.js';
 import { ThreadWorker } from './thread-worker.js';
 
-process.title = 'tunicorn: worker';
+showTitle('tunicorn: worker');
 
 const orphaned = () => process.exit(0);
 process.once('disconnect', orphaned);
@@ -15,7 +16,7 @@ process.once('message', (message: BootMessage) => void main(message));
 
 async function main(message: BootMessage): Promise<void> {
   const { procName, app } = message.config;
-  process.title = `tunicorn: worker [${procName ?? app}]`;
+  showTitle(`tunicorn: worker [${procName ?? app}]`);
   const worker = new ThreadWorker(message);
   process.off('disconnect', orphaned);
   worker.initSignals();

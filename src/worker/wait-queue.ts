@@ -178,12 +178,12 @@ export class WaitQueue {
   }
 
   /** The first bytes of what waits: kept by the thread that read it, or still in the kernel. */
-  private headOf(fd: number): { head: string; client?: string } {
+  private headOf(fd: number): { head: string; client?: ProxyAddresses } {
     if ((this.o.table.facts(fd) & HAS_HEAD) !== 0) return { head: native.headLine(fd) };
     const n = native.peekBytes(fd, this.head, HEAD);
     if (n <= 0) return { head: '' };
     const { rest, addresses } = this.beginning(fd, n);
-    return { head: rest.latin1Slice(), client: addresses?.address };
+    return { head: rest.latin1Slice(), client: addresses ?? undefined };
   }
 
   /** The first n bytes of what waits, which were looked at, without a PROXY header. */

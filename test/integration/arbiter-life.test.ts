@@ -81,6 +81,22 @@ describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
     await ends(one);
   });
 
+  it('an app that takes longer to load, or to listen, than a request may take: it starts, and HUP takes up its new code', async () => {
+    const wait = 'await new Promise((loaded) => setTimeout(loaded, 800));\n';
+    const listens = (version: string) =>
+      `import { createServer } from 'node:http'; ${wait}createServer((req, res) => res.end('{"version":"${version}"}')).listen(1);`;
+    for (const code of [(version: string) => `${wait}${app(version)}`, listens]) {
+      const dir = folders.make();
+      writeFileSync(join(dir, 'app.mjs'), code('1'));
+      const { one, port } = await serving(dir, '-t', '0.5');
+      writeFileSync(join(dir, 'app.mjs'), code('2'));
+      one.kill('SIGHUP');
+      await until(async () => (await askJson(port)).version === '2', { what: 'the new code' });
+      assert.equal(one.spawned.length, 1);
+      await ends(one);
+    }
+  });
+
   it('HUP with a syntax error, class gthread: the old threads serve on, and so does a worker that would be replaced', async () => {
     const dir = folders.make({ 'tunicorn.conf.mjs': 'export default {};' });
     const { one, port, pid } = await serving(dir);

@@ -1,6 +1,6 @@
 /** The configuration file and the command, with real processes: start, --check-config, --print-config, HUP. */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -175,6 +175,25 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
     await ends(one);
   });
 
+  it('HUP: a link in the path by which the shell knows the folder is followed anew', async () => {
+    const dirs = [1, 2].map((n) => folders.make({ 'tunicorn.conf.mjs': conf({ raw_env: [`FROM_FILE=${n}`] }) }));
+    const current = join(folders.make(), 'current');
+    symlinkSync(dirs[0], current);
+    const one = tunicorn(current, [], { PWD: current });
+    const at = await one.firstPort();
+    const seen = async () => {
+      const { cwd, env } = await askJson(at);
+      return [cwd, env];
+    };
+    assert.deepEqual(await seen(), [dirs[0], '1']);
+    rmSync(current);
+    symlinkSync(dirs[1], current);
+    one.kill('SIGHUP');
+    await until(async () => (await seen())[1] === '2', { what: 'the other folder' });
+    assert.deepEqual(await seen(), [dirs[1], '2']);
+    await ends(one);
+  });
+
   it('HUP: bind and status_bind change: the new addresses answer, the old ones are closed', async () => {
     const dir = folders.make({ 'tunicorn.conf.mjs': conf({ status_bind: '127.0.0.1:0' }) });
     const one = tunicorn(dir);
@@ -234,6 +253,11 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
     [
       'with an impossible log',
       conf({ errorlog: '/no/such/log', workers: 2 }),
+      /\[ERROR\] The new settings are refused/,
+    ],
+    [
+      'with an impossible access log',
+      conf({ accesslog: '/no/such/log', workers: 2 }),
       /\[ERROR\] The new settings are refused/,
     ],
   ] as const) {

@@ -82,6 +82,24 @@ describe('hooks that fail', { concurrency: 2, timeout: 240_000 }, () => {
     await quick.ends();
   });
 
+  it('what a hook leaves running and what fails only later is logged, and everything goes on', async () => {
+    const site = new Site(`
+      when_ready() { Promise.reject(new Error('promise of when_ready')); setTimeout(() => fail('timer of when_ready'), 1); },
+      post_worker_init() { Promise.reject('promise of post_worker_init'); setTimeout(() => fail('timer of post_worker_init'), 1); },`);
+    await site.serves();
+    for (const text of [
+      'Error: promise of when_ready',
+      'Error: timer of when_ready is broken',
+      'not an Error: promise of post_worker_init',
+      'Error: timer of post_worker_init is broken',
+    ]) {
+      await site.server.waitFor(new RegExp(`\\[ERROR\\] (Uncaught exception|Unhandled rejection).*\\n +${text}`));
+    }
+    await site.serves();
+    assert.equal(site.server.spawned.length, 1);
+    await site.ends();
+  });
+
   it('a file that can no longer be read: a new worker does not boot', async () => {
     const site = new Site('post_fork() {},');
     await site.serves();

@@ -325,6 +325,22 @@ describe('hooks', { concurrency: 2, timeout: 240_000 }, () => {
     );
   });
 
+  it('HUP: a worker that lives on has the new settings, as the arbiter sees it, too', async () => {
+    const hooks =
+      'child_exit(server, worker) { note("child_exit", { cfg: worker.cfg.timeout, server: server.cfg.timeout }); },';
+    const site = new Site(hooks, { timeout: 40 });
+    await site.serves();
+    writeFileSync(join(site.dir, 'conf.mjs'), conf(hooks, { timeout: 50 }));
+    site.server.kill('SIGHUP');
+    await site.server.waitFor('Reloaded 1 threads');
+    assert.equal(site.server.spawned.length, 1);
+    await site.ends();
+    assert.deepEqual(
+      site.of('child_exit').map(({ cfg, server }) => [cfg, server]),
+      [[50, 50]],
+    );
+  });
+
   it('promises are awaited: nothing listens before on_starting, no worker starts before pre_fork', async () => {
     const site = new Site(`
       async on_starting(server) { await wait(30); note('on_starting', { addresses: server.addresses }); },

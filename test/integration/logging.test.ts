@@ -197,6 +197,58 @@ describe('threads that are about to die', { concurrency: 2 }, () => {
   });
 });
 
+describe('--capture-output and hooks', () => {
+  it("what they print in the arbiter's and in a worker's process goes to the error log, until HUP says otherwise", async () => {
+    const error = fresh('error');
+    const module = `${fresh('conf')}.mjs`;
+    const conf = (captureOutput: boolean) =>
+      writeFileSync(
+        module,
+        `import { spawnSync } from 'node:child_process';
+        const say = (hook) => {
+          console.log(hook + ' out');
+          console.error(hook + ' err');
+          spawnSync('echo', [hook + ' child'], { stdio: 'inherit' });
+        };
+        export default {
+          captureOutput: ${captureOutput},
+          when_ready: () => say('when_ready'), post_fork: () => say('post_fork'),
+          nworkers_changed: (server, now, before) => before && say('from ' + before + ' to ' + now), on_reload: () => say('on_reload'),
+        };`,
+      );
+    conf(true);
+    const server = await startInto(error, '-c', module);
+    const all = (hook: string) => ['out', 'err', 'child'].map((what) => `${hook} ${what}`);
+    // Workers start meanwhile.
+    const patience = { timeoutMs: 30_000 };
+    const has = (lines: string[], hook: string) => all(hook).every((line) => lines.includes(line));
+    try {
+      await until(() => has(server.lines, 'when_ready') && has(server.lines, 'post_fork'), {
+        what: 'the first hooks',
+        ...patience,
+      });
+      // The arbiter's own streams are opened again, too.
+      renameSync(error, `${error}.old`);
+      server.kill('SIGUSR1');
+      // Two signals at once may come in either order.
+      await until(() => existsSync(error));
+      server.kill('SIGTTIN');
+      await until(() => has(server.lines, 'from 1 to 2'), { what: 'another worker', ...patience });
+      assert.deepEqual([server.stdout, server.child.stderr!.read()], ['', null]);
+      conf(false);
+      server.kill('SIGHUP');
+      await until(() => server.stdout.includes('on_reload child'), { what: 'the reload', ...patience });
+      assert.ok(!server.lines.some((line) => line.startsWith('on_reload ')));
+      await until(() => server.stdout.includes('post_fork child'), {
+        what: 'a worker that does not capture',
+        ...patience,
+      });
+    } finally {
+      await server.stop();
+    }
+  });
+});
+
 describe('--log-format json', () => {
   it('both logs, captured output and syslog are JSON', async () => {
     const access = fresh('access');
@@ -262,6 +314,18 @@ describe('--log-format json', () => {
 });
 
 describe('what breaks', { concurrency: 2 }, () => {
+  it('a log that cannot be opened ends the start with status 1, and the reason', async () => {
+    for (const [flag, what] of [
+      ['--access-logfile', 'access log'],
+      ['--error-logfile', 'error log'],
+    ]) {
+      const server = new HttpServer([CLI, '-b', '127.0.0.1:0', flag, join(dir, 'no/such/log'), appPath(APP)]);
+      assert.equal((await server.ended).code, 1, server.log);
+      assert.match(server.log, new RegExp(`cannot open the ${what} '.*no/such/log': ENOENT`));
+      assert.doesNotMatch(server.log, /^ +at |Booting worker/m);
+    }
+  });
+
   it('a full disk costs lines, not requests; both logs say how many when there is room again', async () => {
     const probe = await streamServer(0, '');
     await probe.close();
@@ -334,6 +398,24 @@ describe('what breaks', { concurrency: 2 }, () => {
   });
 });
 
+describe('/dev/stdout and /dev/stderr', () => {
+  it('are the standard streams, also where these are sockets, which cannot be opened by a name', async () => {
+    const server = await start(
+      ...['--access-logfile', '/dev/stdout', '--access-logformat', '%(U)s', '--error-logfile', '/dev/stderr'],
+    );
+    try {
+      for (const path of ['/hello/1', '/fail/2']) await server.talk(get(path));
+      server.kill('SIGUSR1');
+      await server.waitFor(/Error handling request GET \/fail\/2\n[\s\S]*Handling signal: usr1/);
+      await server.talk(get('/hello/3'));
+      await until(() => server.stdout === '/hello/1\n/fail/2\n/hello/3\n');
+      assert.doesNotMatch(server.log, /Cannot reopen/);
+    } finally {
+      await server.stop();
+    }
+  });
+});
+
 describe('HUP', () => {
   it('moves both logs, syslog and metrics to where the new settings say', async () => {
     const files = ['a', 'b'].map((name) => ({ access: fresh(name), statsd: fresh(name), syslog: fresh(name) }));
@@ -376,6 +458,29 @@ describe('HUP', () => {
 });
 
 describe('rotation', () => {
+  it('HUP opens the files again, too: those of the arbiter and of workers that live on', async () => {
+    const access = fresh('access');
+    const error = fresh('error');
+    const server = await startInto(error, ...['--access-logfile', access, '--access-logformat', '%(U)s']);
+    try {
+      await server.talk(get('/hello/1'));
+      await until(() => linesOf(access).length === 1);
+      for (const path of [access, error]) renameSync(path, `${path}.1`);
+      server.kill('SIGHUP');
+      await until(() => existsSync(access) && existsSync(error));
+      // By the worker that was there before.
+      await until(async () => {
+        await server.talk(get('/fail/2'));
+        return linesOf(access).includes('/fail/2') && server.lines.some((line) => line.endsWith('GET /fail/2'));
+      });
+      assert.deepEqual(linesOf(`${access}.1`)[0], '/hello/1');
+      assert.equal(readFileSync(`${error}.1`, 'utf8').match(/Booting worker/g)?.length, 1);
+      assert.ok(!server.lines.some((line) => line.includes('Booting worker')));
+    } finally {
+      await server.stop();
+    }
+  });
+
   it('USR1 under load: every line is there, whichever file it is in', async () => {
     const access = fresh('access');
     const error = fresh('error');

@@ -2,7 +2,16 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -57,6 +66,26 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     one.kill('SIGHUP');
     await until(() => title(one.pid) === 'tunicorn: master [app.mjs]', { what: 'another title' });
     await until(() => one.workers.some((w) => title(w) === 'tunicorn: worker [app.mjs]'), { what: 'a worker with it' });
+    await ends(one);
+  });
+
+  it('proc_name: a long one is shown whole, however short the command line was; the environment stays', async () => {
+    const name = 'a-name-that-says-all-there-is-to-say-about-it '.repeat(8).trim();
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ proc_name: name, raw_env: ['TUNI_ONE=1'] }) });
+    symlinkSync(CLI, join(dir, 't'));
+    const one = new ArbiterProcess(['t', '-b', ':0'], { TUNI_TWO: '2' }, dir);
+    started.push(one);
+    const { pid, env } = await askJson(await one.firstPort());
+    assert.deepEqual([title(one.pid), title(pid)], [`tunicorn: master [${name}]`, `tunicorn: worker [${name}]`]);
+    assert.deepEqual([env.TUNI_ONE, env.TUNI_TWO, env.PATH], ['1', '2', process.env.PATH]);
+    writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ proc_name: 'x', raw_env: ['TUNI_TWO=3'] }));
+    one.kill('SIGHUP');
+    await until(() => title(one.pid) === 'tunicorn: master [x]', { what: 'a short title' });
+    await until(() => one.workers.length === 1 && one.workers[0] !== pid, { what: 'the new worker alone' });
+    const [later] = one.workers;
+    await until(() => title(later) === 'tunicorn: worker [x]', { what: 'a short title of the worker' });
+    const { env: now } = await askJson(await one.firstPort());
+    assert.deepEqual([now.TUNI_ONE, now.TUNI_TWO, now.PATH], [undefined, '3', process.env.PATH]);
     await ends(one);
   });
 

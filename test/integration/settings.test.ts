@@ -11,6 +11,8 @@ import { settingList } from '../../src/config/settings.js';
 import { AppFolders } from '../support/app-folders.js';
 import { ask } from '../support/ask.js';
 import { HttpServer } from '../support/http-server.js';
+import { until } from '../support/poll.js';
+import type { RawClient } from '../support/raw-client.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const TESTS = join(ROOT, 'test');
@@ -85,6 +87,45 @@ describe('settings', { concurrency: 2, timeout: 120_000 }, () => {
       const { status, ms } = await ask(server.port, '/loop');
       assert.equal(status, 504, `request ${i}`);
       assert.ok(ms > 1400, `after ${ms} ms, the limit and the grace together`);
+    }
+    await server.stop();
+  });
+
+  it('backlog: so many clients, and one more, get in while nobody accepts; the others when somebody does', async () => {
+    const server = await start('--threads', '1', '--backlog', '2');
+    /** Connections that wait to be accepted at the port. */
+    const waiting = () => {
+      const [, queue] = new RegExp(`:${hex(server.port)} 0+:0+ 0A \\w+:(\\w+)`).exec(read('/proc/net/tcp')) ?? [];
+      return Number.parseInt(queue, 16);
+    };
+    const hex = (port: number) => port.toString(16).toUpperCase().padStart(4, '0');
+    const read = (path: string) => readFileSync(path, 'latin1');
+    /** How often somebody was turned away on this machine. */
+    const overflows = () => {
+      const [names, values] = read('/proc/net/netstat')
+        .split('\n')
+        .map((line) => line.split(' '));
+      return Number(values[names.indexOf('ListenOverflows')]) + Number(values[names.indexOf('ListenDrops')]);
+    };
+    await ask(server.port, '/wait/0');
+    process.kill(server.worker, 'SIGSTOP');
+    await until(() => /^State:\tT/m.test(read(`/proc/${server.worker}/status`)), { what: 'the worker to stop' });
+    const before = overflows();
+    let late: Promise<RawClient>[] = [];
+    try {
+      const inTime = await Promise.all([1, 2, 3].map(() => server.connect()));
+      assert.equal(waiting(), 3);
+      late = [server.connect(), server.connect()];
+      await until(() => overflows() > before, { what: 'a client that finds no room' });
+      assert.equal(waiting(), 3);
+      for (const client of inTime) client.destroy();
+    } finally {
+      process.kill(server.worker, 'SIGCONT');
+    }
+    for (const client of await Promise.all(late)) {
+      client.write('GET /wait/0 HTTP/1.1\r\nHost: x\r\n\r\n');
+      assert.equal((await client.response({ timeoutMs: 20_000 })).status, 200);
+      client.destroy();
     }
     await server.stop();
   });

@@ -1,13 +1,18 @@
 /** The access log's format: every atom, gunicorn's syntax, and that no client can forge a line. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { fieldOf } from '../../src/access-atoms.js';
 import { type AccessFacts, compileAccessFormat, DEFAULT_ACCESS_FORMAT } from '../../src/access-format.js';
+import { version } from '../../src/version.js';
 
 const STAMP = /\[\d\d\/(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)\/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\]/;
 
 function facts(some: Partial<AccessFacts> = {}): AccessFacts {
   return {
     remoteAddress: '192.0.2.7',
+    remotePort: '40000',
+    localAddress: '192.0.2.1',
+    localPort: '8000',
     scheme: 'http',
     method: 'GET',
     target: '/a/b%20c?x=1&y=%22',
@@ -84,6 +89,9 @@ describe('atoms', () => {
     ['%({REQUEST_METHOD}e)s %({raw_uri}e)s', 'GET /a/b%20c?x=1&y=%22'],
     ['%({PATH_INFO}e)s %({QUERY_STRING}e)s', '/a/b c x=1&y=%22'],
     ['%({SERVER_PROTOCOL}e)s %({REMOTE_ADDR}e)s', 'HTTP/1.1 192.0.2.7'],
+    ['%({REMOTE_PORT}e)s %({SERVER_NAME}e)s:%({server_port}e)s', '40000 192.0.2.1:8000'],
+    ['%({REMOTE_PORT}e)s %({SERVER_NAME}e)s', '- -', { remotePort: '', localAddress: '' }],
+    ['%({SERVER_SOFTWARE}e)s', `tunicorn/${version}`],
     ['%({wsgi.url_scheme}e)s,%({SCRIPT_NAME}e)s', 'http,'],
     ['%({HTTP_USER_AGENT}e)s %({HTTP_X_A}e)s', 'curl/8 two'],
     ['%({CONTENT_TYPE}e)s', 'a/b', { rawHeaders: ['Content-Type', 'a/b'] }],
@@ -113,6 +121,19 @@ describe('atoms', () => {
   });
 });
 
+describe('fieldOf', () => {
+  const head = 'HTTP/1.1 200 OK\r\nX-A: 1\r\nx-b:\r\nX-a:  2 \r\n\r\n';
+  for (const [name, value] of [
+    ['x-a', '2'],
+    ['x-b', ''],
+    ['a', null],
+    ['x-[', null],
+    ['x.a', null],
+  ] as const) {
+    it(`${name} is ${JSON.stringify(value)}`, () => assert.equal(fieldOf(head, name), value));
+  }
+});
+
 describe('syntax', () => {
   for (const [format, expected] of [
     ['', ''],
@@ -130,6 +151,24 @@ describe('syntax', () => {
     it(JSON.stringify(format), () => assert.equal(show(format), expected));
   }
 
+  it('a text is cut as in Python, but no escape is halved', () => {
+    assert.equal(show('[%(m).2s] [%(m).9s] [%(m).s] [%(a)-6.4s] [%(a)6.4s]'), '[GE] [GET] [] [curl  ] [  curl]');
+    const agent = (most: number) => show(`%(a).${most}s`, { rawHeaders: ['User-Agent', 'a"\x01b\ud83d\ude00c'] });
+    assert.deepEqual([0, 1, 2, 3, 6, 7, 8, 9, 10, 11].map(agent), [
+      '',
+      'a',
+      'a',
+      'a\\"',
+      'a\\"',
+      'a\\"\\x01',
+      'a\\"\\x01b',
+      'a\\"\\x01b',
+      'a\\"\\x01b\ud83d\ude00',
+      'a\\"\\x01b\ud83d\ude00c',
+    ]);
+    assert.equal(show('%(u).4s', basic('x y:')), 'x');
+  });
+
   for (const [format, place] of [
     ['%', /^"%" at character 1 /],
     ['%h', /^"%h" at character 1 /],
@@ -138,7 +177,8 @@ describe('syntax', () => {
     ['%(h', /at character 1 /],
     ['%(s)s 5%', /^"%" at character 8 /],
     ['%(h)x', /at character 1 /],
-    ['%(a).10s', /at character 1 /],
+    ['%(a).10d', /at character 1 /],
+    ['%(a).99999s', /at character 1 /],
     ['%(D)1000s', /at character 1 /],
     ['%({a(b}i)s', /at character 1 /],
   ] as [string, RegExp][]) {

@@ -6,6 +6,9 @@ import { compileAccess } from '../../src/access-json.js';
 
 const facts = {
   remoteAddress: '192.0.2.7',
+  remotePort: '40000',
+  localAddress: '192.0.2.1',
+  localPort: '8000',
   method: 'GET',
   target: '/a/b%20c?x=1',
   scheme: 'https',

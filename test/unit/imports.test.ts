@@ -56,7 +56,7 @@ const LAYERS: Record<string, string[]> = {
   version: [],
   'access-format': [],
   'access-json': [],
-  'access-atoms': [],
+  'access-atoms': ['version'],
   trust: [],
   'proxy-protocol': [],
 };
@@ -69,7 +69,7 @@ const NARROW: Record<string, string[]> = {
   version: [],
   trust: [],
   'proxy-protocol': [],
-  'access-atoms': [],
+  'access-atoms': ['version'],
   'access-json': ['access-atoms', 'access-format', 'log/text'],
   'access-format': ['access-atoms'],
   config: ['errors', 'version', 'config', 'access-format'],

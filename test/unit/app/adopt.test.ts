@@ -158,11 +158,14 @@ test('loadApp: a listener, none, one for TLS only', async (t) => {
   assert.equal(app.hooks?.server?.listening, true);
   await app.close?.();
   assert.equal(app.hooks?.server?.listening, false);
-  const fails = (promise: Promise<unknown>, code: string) =>
-    assert.rejects(promise, (error) => error instanceof TunicornError && error.code === code && error.exitCode === 4);
+  const fails = (promise: Promise<unknown>, code: string, message = '') =>
+    assert.rejects(promise, (error) => {
+      assert.ok(error instanceof TunicornError && error.message.includes(message), `${error}`);
+      return error.code === code && error.exitCode === 4;
+    });
   await fails(load('none.mjs'), 'ERR_TUNICORN_APP_EXPORT');
   await fails(load('tls.mjs'), 'ERR_TUNICORN_APP_TLS');
-  await fails(load('busy.mjs', 300), 'ERR_TUNICORN_APP_LISTEN');
+  await fails(load('busy.mjs', 300), 'ERR_TUNICORN_APP_LISTEN', 'has called listen() within 0.3 s');
   clearInterval((globalThis as unknown as { busy: NodeJS.Timeout }).busy);
 });
 

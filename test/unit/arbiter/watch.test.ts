@@ -53,6 +53,17 @@ describe('Watch', { concurrency: 2, timeout: 60_000 }, () => {
     watch.close();
   });
 
+  it('says which extra file is not there, and watches for it all the same', async () => {
+    const { watch, lines, asked } = watching();
+    const dir = folder();
+    watch.follow(wanted(dir, { reloadExtraFiles: ['app.mjs', 'later.json', '*.none', join(dir, 'a.mjs')] }));
+    await until(() => lines.includes(`Watching ${dir} for changes`), { what: 'the watch' });
+    assert.deepEqual(lines.slice(0, -1), ['There is no later.json yet (--reload-extra-file)']);
+    writeFileSync(join(dir, 'later.json'), '{}');
+    await until(() => asked.times > 0, { what: 'a reload' });
+    watch.close();
+  });
+
   it('follows another config, and nothing once it is closed', async () => {
     const { watch, lines, asked } = watching();
     const [one, two] = [folder(), folder()];

@@ -143,6 +143,8 @@ describe('defaults', () => {
     assert.equal(parse(['a', '-b', ':1', '-w2'], env).workers, 2);
     assert.equal(parse(['a'], { PORT: '', WEB_CONCURRENCY: '' }).workers, 1);
     refused(() => parse(['a'], { PORT: 'x' }), /^\$PORT: /);
+    // It may be meant for another program.
+    assert.deepEqual(parse(['a', '-b', ':1'], { PORT: 'tcp://10.0.0.1:80' }).bind, [':1']);
   });
 });
 
@@ -175,6 +177,25 @@ describe('the command line', () => {
     assert.equal(parse(['a', '--limit-request-field_size', '2']).limitRequestFieldSize, 2);
   });
 
+  it('takes short flags with = and together, as argparse does', () => {
+    const config = parse(['-w=3', '-b=:1', '-e=A=1', '-e', '-w=2', '-DRk', 'sync', 'a']);
+    assert.deepEqual([config.workers, config.bind, config.rawEnv], [3, [':1'], ['A=1', '-w=2']]);
+    assert.deepEqual([config.daemon, config.enableStdioInheritance, config.workerClass], [true, true, 'sync']);
+    assert.equal((readCommand(['-c=x.js', 'a'], {}) as { config: string }).config, 'x.js');
+    assert.equal(parse(['--', '-w=3']).app, '-w=3');
+  });
+
+  it('class sync with more than one thread is gthread, as in gunicorn', () => {
+    const kind = (...args: string[]) => {
+      const { workerClass, threads } = parse([...args, 'a']);
+      return [workerClass, threads];
+    };
+    assert.deepEqual(kind('-k', 'sync', '--threads', '4'), ['gthread', 4]);
+    assert.deepEqual(kind('-k', 'sync', '--threads', '1'), ['sync', 1]);
+    assert.equal(kind('-k', 'sync')[0], 'sync', 'the default is not asked for');
+    assert.equal(createConfig({ app: 'a', workerClass: 'sync', threads: 2 }, {}).workerClass, 'gthread');
+  });
+
   it('takes several status addresses and a health path', () => {
     const config = parse([
       'a',
@@ -194,6 +215,7 @@ describe('the command line', () => {
     assert.equal(parse(['app.js', '--no-sendfile']).sendfile, false);
     assert.equal(parse(['app.js'], { SENDFILE: '0' }).sendfile, false);
     assert.equal(parse(['app.js'], { SENDFILE: 'yes' }).sendfile, true);
+    assert.equal(parse(['app.js'], { SENDFILE: '' }).sendfile, false);
   });
 
   it('--help and --version print', () => {
@@ -206,6 +228,13 @@ describe('the command line', () => {
     [[''], /no app given/],
     [['a', '--thread', '2'], /unknown option '--thread' \(did you mean --threads\?\)/],
     [['a', '--no-such-thing-at-all'], /unknown option '--no-such-thing-at-all'$/],
+    [['a', '--keep', '5'], /unknown option '--keep' \(did you mean --keep-alive\?\)/],
+    [['a', '--acces-logfile=x'], /unknown option '--acces-logfile' \(did you mean --access-logfile\?\)/],
+    [['a', '-z'], /unknown option '-z'$/],
+    [['a', '--reload=false'], /^option '--reload' takes no value$/],
+    [['a', '-D=1'], /^option '--daemon' takes no value$/],
+    [['a', '-w='], /^--workers: ""/],
+    [['a', '--log-level', 'warn'], /unknown log level "warn": .* \(did you mean warning\?\)/],
     [['a', '-w', '0'], /^--workers: "0" is not a whole number from 1 to 1024/],
     [['a', '-w', '1.5'], /^--workers: "1.5"/],
     [['a', '-w', '0x10'], /^--workers: "0x10"/],
@@ -257,6 +286,22 @@ describe('createConfig', () => {
       wrong({ app: 'a', worker_class: 'sync', workerClass: 'sync' }),
       /^worker_class and workerClass are the same setting/,
     );
+    for (const [flag, name] of [
+      ['log_file', 'errorlog'],
+      ['access_logfile', 'accesslog'],
+      ['accessLogformat', 'accessLogFormat'],
+      ['name', 'procName'],
+      ['pid', 'pidfile'],
+      ['env', 'rawEnv'],
+      ['preload', 'preloadApp'],
+      ['keep-alive', 'keepalive'],
+      ['proxy_allow_from', 'proxy_allow_ips'],
+    ]) {
+      refused(
+        wrong({ app: 'a', [flag]: 'x' }),
+        new RegExp(`^unknown setting "${flag}" \\(did you mean ${name}\\?\\)$`),
+      );
+    }
     refused(wrong({ app: 'a', pythonpath: 'x' }), /^gunicorn's setting "pythonpath" does not exist here\. Node finds/);
     refused(wrong({ app: 'a', config: 'x' }), /^"config" is for the command line alone: --config$/);
     refused(wrong({ app: 'a', when_ready: () => {} }), /^whenReady is a hook/);

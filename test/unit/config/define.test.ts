@@ -26,6 +26,10 @@ describe('defineConfig', () => {
   it('has types that refuse an unknown name, a wrong type and a hook that is no function', () => {
     // @ts-expect-error unknown name
     defineConfig({ wrokers: 2 });
+    // @ts-expect-error unknown name beside known ones
+    defineConfig({ app: 'a', wrokers: 2 });
+    // @ts-expect-error the same in a hook's spelling
+    defineConfig({ app: 'a', when_redy() {} });
     // @ts-expect-error wrong type
     defineConfig({ workers: true });
     // @ts-expect-error wrong type in the other spelling

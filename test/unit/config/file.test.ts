@@ -1,6 +1,6 @@
 /** The configuration file: which one is read, its forms, what is refused, and that it is read anew. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -111,6 +111,24 @@ describe('loadConfigFile', () => {
       }
     });
   }
+
+  it('reads a file behind a symbolic link anew each time, and another one that the link points to later', async () => {
+    for (const [kind, text] of [
+      ['.mjs', (n: number) => `export default { workers: ${n} }`],
+      ['.cjs', (n: number) => `module.exports = { workers: ${n} }`],
+    ] as const) {
+      const dir = folder({ [`one${kind}`]: text(1), [`two${kind}`]: text(3) });
+      const link = join(dir, `link${kind}`);
+      symlinkSync(`one${kind}`, link);
+      const seen = [await loadConfigFile(link, {})];
+      writeFileSync(join(dir, `one${kind}`), text(2));
+      seen.push(await loadConfigFile(link, {}));
+      rmSync(link);
+      symlinkSync(`two${kind}`, link);
+      seen.push(await loadConfigFile(link, {}));
+      assert.deepEqual(seen, [{ workers: 1 }, { workers: 2 }, { workers: 3 }], kind);
+    }
+  });
 
   it('gives a function a copy of the environment', async () => {
     const env = { A: '1' };

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { syntaxPlace } from '../../../src/config/place.js';
+import { ownPlace, syntaxPlace } from '../../../src/config/place.js';
 
 const dir = realpathSync(mkdtempSync(join(tmpdir(), 'tunicorn-place-')));
 after(() => rmSync(dir, { recursive: true }));
@@ -54,4 +54,27 @@ describe('syntaxPlace', { concurrency: 2 }, () => {
     assert.equal(await syntaxPlace(file), '');
     assert.equal(await syntaxPlace(join(dir, 'none.mjs')), '');
   });
+});
+
+describe('ownPlace', () => {
+  const own = new URL('../../../src/config/file.js', import.meta.url);
+  for (const [stack, place] of [
+    ['at run (/a/b.js:1:2)', '/a/b.js:1:2'],
+    ['at file:///a/b.mjs?read=3:4:5', '/a/b.mjs:4:5'],
+    ['at async file:///a/b.mjs:4:5', '/a/b.mjs:4:5'],
+    ['at new Foo (file:///a b/(c)/d.mjs:4:5)', '/a b/(c)/d.mjs:4:5'],
+    ['at Object.<anonymous> (/a/b.cjs:1:7)', '/a/b.cjs:1:7'],
+    ['at resolve (node:internal/modules/esm/resolve:283:11)\n    at run (/a/b.js:1:2)', '/a/b.js:1:2'],
+    ['at node:internal/main/run_main_module:28:49', ''],
+    [`at run (${own.href}:79:48)\n    at load (/a/b.js:1:2)`, '/a/b.js:1:2'],
+    ['at <anonymous>', ''],
+  ]) {
+    it(`${stack.split('\n')[0]}: ${place || 'none'}`, () => {
+      const err = new Error('x');
+      err.stack = `Error: x\n    ${stack}`;
+      assert.equal(ownPlace(err, '/conf.js'), place);
+    });
+  }
+
+  it('the file itself where there is no stack', () => assert.equal(ownPlace('text', '/conf.js'), '/conf.js'));
 });

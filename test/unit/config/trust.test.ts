@@ -83,8 +83,10 @@ describe('secure_scheme_headers, forwarder_headers, header_map', () => {
 describe('proxy_protocol', () => {
   it('takes words, and what gunicorn took when it was a flag', () => {
     for (const mode of ['off', 'v1', 'v2', 'auto']) assert.equal(read({ proxy_protocol: mode }).proxyProtocol, mode);
-    for (const mode of [true, 'true', 'AUTO']) assert.equal(read({ proxy_protocol: mode }).proxyProtocol, 'auto');
-    for (const mode of [false, 'false', null]) assert.equal(read({ proxy_protocol: mode }).proxyProtocol, 'off');
+    for (const mode of [true, 'true', 'True', '1', 'AUTO'])
+      assert.equal(read({ proxy_protocol: mode }).proxyProtocol, 'auto');
+    for (const mode of [false, 'false', '0', 'none', null])
+      assert.equal(read({ proxy_protocol: mode }).proxyProtocol, 'off');
     refused({ proxy_protocol: 'v3' }, /unknown PROXY protocol "v3": choose from off, v1, v2, auto/);
   });
 

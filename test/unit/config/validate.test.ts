@@ -57,6 +57,8 @@ describe('hint', () => {
     assert.equal(hint('wrokers', ['bind', 'workers', 'worker_class']), ' (did you mean workers?)');
     assert.equal(hint('zzz', ['bind', 'workers']), '');
     assert.equal(hint('', ['bind']), '');
+    assert.equal(hint('warn', ['info', 'warning']), ' (did you mean warning?)', 'the beginning of a word');
+    assert.equal(hint('work', ['work_x', 'work_one']), ' (did you mean work_x?)', 'the shortest');
   });
 });
 

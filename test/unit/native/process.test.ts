@@ -190,6 +190,7 @@ runInBoth('other calls', import.meta.url, {
       'threadCpu',
       'stretchCpu',
       'setThreadName',
+      'setTitle',
       'socketPair',
     ]);
     let seed = 12345;
@@ -208,6 +209,10 @@ runInBoth('other calls', import.meta.url, {
         assert.ok((result as number) < 0, `${name} = ${String(result)}`);
       }
     }
-    for (const bad of junk) if (typeof bad !== 'string') assert.equal(addon.setThreadName(bad), EINVAL);
+    for (const bad of junk) {
+      if (typeof bad === 'string') continue;
+      assert.equal(addon.setThreadName(bad), EINVAL);
+      assert.equal(addon.setTitle(bad), EINVAL);
+    }
   },
 });
