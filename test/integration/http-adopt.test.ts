@@ -102,6 +102,27 @@ describe('http, an http.Server that listens is adopted', () => {
   });
 });
 
+it('http, options of createServer: its classes of request and response, and what they do with fields', () =>
+  withServer('options.mjs', async (server) => {
+    const client = await server.connect();
+    client.write('HEAD / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await client.response({ head: true });
+    client.write('GET /?q HTTP/1.1\r\nHost: x\r\nUser-Agent: a\r\nUser-Agent: b\r\n\r\n');
+    const { body, headers } = await client.response();
+    assert.deepEqual(JSON.parse(body), {
+      query: 'q',
+      joinDuplicateHeaders: true,
+      agent: 'a, b',
+      marks: [1000, 1000, 1000],
+      own: true,
+      refused: 'ERR_HTTP_BODY_NOT_ALLOWED',
+    });
+    assert.equal(headers['x-many'], 'a; b');
+    client.write('GET /?u HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: y\r\n\r\n');
+    assert.match(await client.end(), /\r\n\r\nu$/);
+    client.destroy();
+  }));
+
 describe('http, adopted frameworks', () => {
   it('Express 5, from an asynchronous start', () =>
     withServer('express.mjs', async (server) => {
