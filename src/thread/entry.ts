@@ -6,9 +6,11 @@ import { isMainThread, threadId } from 'node:worker_threads';
 import { Adoption } from '../app/adopt.js';
 import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
+import { listenersOf } from '../app/server-app.js';
 import type { App } from '../app/types.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { loadThreadHooks, type ThreadHooks } from '../hooks/thread.js';
+import { threadServer } from '../http/observe.js';
 import { installSendfile } from '../http/sendfile.js';
 import { ProcessLogs } from '../log/process-logs.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
@@ -54,6 +56,8 @@ export default async function life(task: ThreadTask): Promise<void> {
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
     app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });
+    // What finds the thread's own server at req.socket.server (http-proxy-middleware does) may listen there.
+    if (app.kind === 'node') app.hooks ??= listenersOf(threadServer());
     if (hooks !== null) app = await hooked(app, hooks);
     thread = new PoolThread(task, app, logs);
   } catch (error) {
