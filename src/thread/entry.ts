@@ -16,6 +16,7 @@ import { ProcessLogs } from '../log/process-logs.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
+import { takeChdir } from './chdir.js';
 import { PoolThread, send } from './pool-thread.js';
 import { takeStdio } from './stdio.js';
 
@@ -47,6 +48,7 @@ export default async function life(task: ThreadTask): Promise<void> {
   try {
     endOutput = takeStdio(logs, config.captureOutput);
     installGlobals();
+    takeChdir();
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
     const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });

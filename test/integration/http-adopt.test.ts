@@ -201,6 +201,22 @@ describe('http, which server is the app', () => {
     }
   });
 
+  it('one that changes to the folder in which it is may do so, another one is told of --chdir', async () => {
+    const folder = FIXTURES.replace(/\/$/, '');
+    await withServer(
+      'chdir.mjs',
+      async (server) => {
+        assert.equal(await get(server), folder);
+      },
+      ['--chdir', folder],
+    );
+    const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', `${FIXTURES}chdir.mjs`]);
+    assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+    assert.match(arbiter.log, /chdir\.mjs: TunicornError: process\.chdir\(\) cannot leave \S+ in a thread/);
+    assert.ok(arbiter.log.includes(`start tunicorn with --chdir ${folder}.`), arbiter.log);
+    await arbiter.cleanup();
+  });
+
   it('server.close() ends it: 503 from then on', () =>
     withServer('http.mjs', async (server) => {
       assert.equal(await get(server, '/close'), 'closing');
