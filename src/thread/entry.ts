@@ -16,8 +16,8 @@ import { ProcessLogs } from '../log/process-logs.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
-import { takeChdir } from './chdir.js';
 import { PoolThread, send } from './pool-thread.js';
+import { guardProcess } from './process-wide.js';
 import { takeStdio } from './stdio.js';
 
 /** The task: resolves when the thread has stopped in peace. */
@@ -48,7 +48,7 @@ export default async function life(task: ThreadTask): Promise<void> {
   try {
     endOutput = takeStdio(logs, config.captureOutput);
     installGlobals();
-    takeChdir();
+    guardProcess();
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
     const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });

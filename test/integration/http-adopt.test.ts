@@ -217,6 +217,15 @@ describe('http, which server is the app', () => {
     await arbiter.cleanup();
   });
 
+  it('one that forks workers itself is told so', async () => {
+    for (const kind of ['gthread', 'sync']) {
+      const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--worker-class', kind, `${FIXTURES}cluster.mjs`]);
+      assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+      assert.match(arbiter.log, /cluster\.mjs: TunicornError: cluster\.fork\(\) is not for an app of tunicorn/);
+      await arbiter.cleanup();
+    }
+  });
+
   it('server.close() ends it: 503 from then on', () =>
     withServer('http.mjs', async (server) => {
       assert.equal(await get(server, '/close'), 'closing');
