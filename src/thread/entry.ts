@@ -48,7 +48,7 @@ export default async function life(task: ThreadTask): Promise<void> {
   try {
     endOutput = takeStdio(logs, config.captureOutput);
     installGlobals();
-    guardProcess();
+    guardProcess(!isMainThread);
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
     const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });

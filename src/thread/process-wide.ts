@@ -6,12 +6,11 @@ import cluster from 'node:cluster';
 import { realpathSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 import { resolve } from 'node:path';
-import { isMainThread } from 'node:worker_threads';
 import { TunicornError } from '../errors.js';
 
-/** Replaces them in this thread. In class sync, where the worker has only one, process.chdir() stays. */
-export function guardProcess(): void {
-  if (!isMainThread) takeChdir();
+/** Replaces them in this thread. chdir: it is a pool's, or stands for one; in class sync Node's own stays. */
+export function guardProcess(chdir: boolean): void {
+  if (chdir) takeChdir();
   cluster.fork = () => {
     throw new TunicornError(
       'ERR_TUNICORN_CLUSTER',
