@@ -36,11 +36,16 @@ export function isHandler(value: unknown): boolean {
   return kindOf(value) !== null;
 }
 
-/** Makes the App; null if value is no handler. Rejects with what the framework throws when it starts. */
-export async function classify(value: unknown, source: string): Promise<App | null> {
+/**
+ * Makes the App; null if value is no handler. Rejects with what the framework throws when it starts. owner: what a function is a
+ * method of.
+ */
+export async function classify(value: unknown, source: string, owner?: unknown): Promise<App | null> {
   switch (kindOf(value)) {
-    case 'function':
-      return nodeApp(value as NodeListener, source);
+    case 'function': {
+      const listener = value as NodeListener;
+      return nodeApp(owner === undefined ? listener : (req, res) => listener.call(owner, req, res), source);
+    }
     case 'server':
       return serverApp(value as Server, source);
     case 'fastify': {

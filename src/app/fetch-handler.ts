@@ -58,17 +58,17 @@ export function installGlobals(): void {
   if (installed) return;
   installed = true;
   replaceGlobal('Response', FastResponse);
-  replaceGlobal(
-    'Request',
-    new Proxy(globalThis.Request, {
-      construct(target, [input, ...rest], newTarget) {
-        return Reflect.construct(target, [unwrapRequest(input), ...rest], newTarget);
-      },
-    }),
-  );
+  const { Request } = globalThis;
+  const proxy = new Proxy(Request, {
+    construct(target, [input, ...rest], newTarget) {
+      return Reflect.construct(target, [unwrapRequest(input, rest[0]), ...rest], newTarget);
+    },
+  });
+  Object.defineProperty(Request.prototype, 'constructor', { value: proxy, writable: true, configurable: true });
+  replaceGlobal('Request', proxy);
   const nativeFetch = globalThis.fetch;
   replaceGlobal('fetch', function fetch(input: unknown, init?: RequestInit) {
-    return nativeFetch(unwrapRequest(input) as string, init);
+    return nativeFetch(unwrapRequest(input, init) as string, init);
   });
 }
 

@@ -100,6 +100,7 @@ export function adoptHeaders(headers: RequestHeaders, native: Headers): void {
 
 Object.setPrototypeOf(RequestHeaders.prototype, NativeHeaders.prototype);
 delegateRest(RequestHeaders.prototype, NativeHeaders.prototype, nativeHeaders);
+Reflect.deleteProperty(RequestHeaders.prototype, 'constructor');
 
 /** Names that describe the connection and the framing, which are the engine's. */
 const FRAMING = new Set([

@@ -166,15 +166,20 @@ function abortReason(reason?: Error): unknown {
 
 /**
  * For the platform's functions that take a Request, and the body with it: a native one for a LazyRequest, which aborts
- * when the client leaves; any other value as it is.
+ * when the client leaves; any other value as it is. init: what they are given beside it. A body there leaves the request its own.
  */
-export function unwrapRequest(input: unknown): unknown {
+export function unwrapRequest(input: unknown, init?: unknown): unknown {
   if (typeof input !== 'object' || input === null || !(EXCHANGE in input)) return input;
   const request = input as LazyRequest;
-  return new NativeRequest(realRequest(request), { signal: request.signal });
+  const { method, signal } = request;
+  const body = (init as RequestInit | null | undefined)?.body ?? null;
+  if (body === null) return new NativeRequest(realRequest(request), { signal });
+  return new NativeRequest(request.url, { method, signal, headers: nativeHeaders(lazyHeaders(request)) as never });
 }
 
 Object.setPrototypeOf(LazyRequest.prototype, NativeRequest.prototype);
 Object.defineProperty(LazyRequest, 'name', { value: 'Request' });
 delegateRest(LazyRequest.prototype, NativeRequest.prototype, realRequest);
+// Ours takes an exchange: who makes another one of a request's kind means the platform's.
+Reflect.deleteProperty(LazyRequest.prototype, 'constructor');
 forwardInternals(LazyRequest.prototype, new NativeRequest('http://localhost/'), realRequest);

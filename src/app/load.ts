@@ -9,7 +9,7 @@
  * A program may listen itself instead (adopt.ts). Its listener goes before its exports, unless the spec names one; without
  * a handler among the exports it is waited for, and APP_LISTEN says that the wait was in vain, APP_TLS that it is not for HTTP.
  */
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -110,7 +110,7 @@ async function exported(module: Bag, parsed: AppSpec, file: string, source: stri
   }
   const name = parsed.args === null ? found.name : `${found.name}()`;
   try {
-    const app = await classify(value, `${source}:${name}`);
+    const app = await classify(value, `${source}:${name}`, value === found.value ? found.owner : undefined);
     if (app !== null) {
       const upgrade = upgradeOf(value, module);
       if (upgrade !== null) app.hooks ??= upgradeHooks(upgrade);
@@ -267,7 +267,19 @@ function pickUsual(module: Bag, file: string): Found {
         return { name, value, owner: undefined };
     }
   }
-  throw loadError('EXPORT', `${file} exports neither default, app, handler nor fetch. ${listExports(module)}`);
+  throw loadError(
+    'EXPORT',
+    `${file} exports neither default, app, handler nor fetch. ${listExports(module)}${guardHint(file)}`,
+  );
+}
+
+const GUARD = /require\.main\s*===?\s*module|module\s*===?\s*require\.main|import\.meta\.main\b/;
+
+/** What is done only where node was started with the file is not done here, as in Python. */
+function guardHint(file: string): string {
+  const [guard] = GUARD.exec(readFileSync(file, 'utf8')) ?? [];
+  if (guard === undefined) return '';
+  return ` It does something only as the main module (${guard}), which it is not here: export the app.`;
 }
 
 /** What module.exports is unless assigned: its names are exports too. */

@@ -38,10 +38,14 @@ export function serverApp(server: Server, source: string): NodeApp {
   };
 }
 
-/** The listeners of a server for what is no ordinary request. */
+/** The listeners of the app's server for what is no ordinary request. */
 export function serverHooks(server: Server): Hooks {
+  return { server, ...listenersOf(server) };
+}
+
+/** The same of a server that is not the app's. */
+export function listenersOf(server: Server): Hooks {
   return {
-    server,
     hears: (event) => server.listenerCount(event) > 0,
     call: (event, ...args) => void server.emit(event, ...args),
   };

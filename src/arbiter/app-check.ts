@@ -21,7 +21,7 @@ const LEAST_MS = 30_000;
  */
 export async function checkApp(config: Config, giveUp?: AbortSignal): Promise<string | null> {
   const limit = Math.max(LEAST_MS, config.timeout * 1000);
-  const child = spawn(process.execPath, [...workerExecArgv(process.execArgv), SCRIPT, config.app], {
+  const child = spawn(process.execPath, [...workerExecArgv(process.execArgv), SCRIPT, config.app, config.workerClass], {
     cwd: config.chdir,
     env: { ...process.env, ...Object.fromEntries(envEntries(config.rawEnv)) },
     stdio: ['ignore', 'inherit', 'pipe', 'ipc'],

@@ -163,6 +163,14 @@ export class BodyReader {
     if (this.message === null) this.want();
   }
 
+  /** The pieces of a message that is read to its end and that nobody has asked for. */
+  takeRest(): Buffer[] {
+    const { pieces } = this;
+    if (this.message !== null) return [];
+    this.pieces = [];
+    return pieces;
+  }
+
   /** The request has all of its body. */
   private finish(): void {
     const req = this.request;

@@ -56,6 +56,8 @@ export interface OpenExchange {
   gone(reason: Error): void;
   /** Queued output has left. */
   flushed(): void;
+  /** The request's body, which has come whole and was not asked for: its handler may still do so when the response is out. */
+  keep(body: Buffer[]): void;
   /** A chunked response has begun and is not over. */
   readonly inChunks: boolean;
 }

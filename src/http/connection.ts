@@ -282,7 +282,8 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
       return;
     }
     // Who has begun to read gets what is there, before it is forgotten.
-    if (body?.wanted) body.deliver();
+    if (body !== null && (body.wanted || (this.exchange !== null && this.req !== null))) body.deliver();
+    else if (body !== null) this.exchange?.keep(body.takeRest());
     if (this.active) this.host.finishRequest(this);
   }
 

@@ -53,6 +53,8 @@ export class Exchange implements OpenExchange, ControlSource {
   /** Bytes of the body still to come where a length was declared, otherwise -1. */
   private left = -1;
   private request: IncomingMessage | null = null;
+  /** A body that nobody had asked for when the response was out. */
+  private kept: Buffer[] | null = null;
   private abortListeners: ((reason: Error) => void)[] | null = null;
   private drainListener: (() => void) | null = null;
 
@@ -81,13 +83,21 @@ export class Exchange implements OpenExchange, ControlSource {
       const { conn, method, target: url, rawHeaders: headers, versionMinor } = this;
       this.request = makeRequest(conn, { method, url, headers, versionMinor });
       this.request.complete = this.complete;
-      // One that is asked for after the response gets no body: the connection has gone on.
       if (conn.exchange === this) {
         conn.feed(this.request);
         conn.req = this.request;
+      } else if (this.kept !== null) {
+        // The response is out, and the connection has gone on.
+        for (const piece of this.kept) this.request.push(piece);
+        this.request.push(null);
+        this.kept = null;
       }
     }
     return this.request;
+  }
+
+  keep(body: Buffer[]): void {
+    if (body.length > 0) this.kept = body;
   }
 
   controlOf(): RequestControl | null {

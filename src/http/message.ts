@@ -3,13 +3,14 @@
  * here with own properties of the objects (Express and others replace their prototypes): `_read` asks the connection for
  * the body, `_finish` tells it that the response was handed over.
  */
-import { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import './early-hints.js';
 import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
 import type { RequestParser } from './parser.js';
+import { newRequest, newResponse } from './server-options.js';
 import { timeResponse } from './server-timing.js';
 
 interface RequestParts {
@@ -49,7 +50,7 @@ export type RequestHead = Pick<RequestParser, 'method' | 'url' | 'headers' | 've
 
 /** The request whose head the parser has just read. As in Node it is complete, at the earliest, when its handler has returned. */
 export function makeRequest(conn: Connection, parser: RequestHead): IncomingMessage {
-  const req = new IncomingMessage(conn.socket as unknown as Socket);
+  const req = newRequest(conn.server, conn.socket as unknown as Socket);
   const parts = req as unknown as RequestParts;
   parts[CONTROL] = conn;
   parts._read = readBody;
@@ -60,7 +61,7 @@ export function makeRequest(conn: Connection, parser: RequestHead): IncomingMess
   parts._addHeaderLines(parser.headers, parser.headers.length);
   req.method = parser.method;
   parts.upgrade = false;
-  parts.joinDuplicateHeaders = null;
+  parts.joinDuplicateHeaders ||= null;
   return req;
 }
 
@@ -74,16 +75,16 @@ function readBody(this: RequestParts): void {
 
 /** The response to req, owning the connection's socket. keepAliveMs: announced to the client, 0 = no keep-alive. */
 export function makeResponse(conn: Connection, req: IncomingMessage, keepAlive: boolean, keepAliveMs: number) {
-  const res = new ServerResponse(req);
+  const socket = conn.socket as unknown as Socket;
+  const res = newResponse(conn.server, socket, req);
   const parts = res as unknown as ResponseParts;
   parts[CONTROL] = conn;
   parts._finish = finished;
   parts._keepAliveTimeout = keepAliveMs;
   parts.strictContentLength = true;
   res.shouldKeepAlive = keepAlive;
-  const { socket } = conn;
-  socket._httpMessage = res;
-  parts.socket = socket as unknown as Socket;
+  conn.socket._httpMessage = res;
+  parts.socket = socket;
   if (conn.host.serverTiming) timeResponse(conn, res);
   return res;
 }

@@ -8,6 +8,7 @@ import { Duplex } from 'node:stream';
 import { native, type SocketAddress } from '../native/binding.js';
 import type { ProxyAddresses } from '../proxy-protocol.js';
 import { threadServer } from './observe.js';
+import { markOf } from './server-options.js';
 
 /** The connection as its socket sees it. */
 export interface Wire {
@@ -55,7 +56,7 @@ export abstract class SocketFace extends Duplex {
   private timer: NodeJS.Timeout | null = null;
 
   constructor(wire: Wire) {
-    super({ allowHalfOpen: true, emitClose: false, autoDestroy: false });
+    super({ allowHalfOpen: true, emitClose: false, autoDestroy: false, highWaterMark: markOf(wire.server) });
     this.wire = wire;
   }
 

@@ -21,7 +21,7 @@ const nodes = Socket.prototype as unknown as Required<Output>;
  * the status of the response that it begins with, 0 = with something else.
  * @throws {Error} with a code, if there is no descriptor left.
  */
-export function openSocket(fd: number, server: Server | undefined, onFirst: (status: number) => void): Socket {
+export function openSocket(fd: number, server: Server, onFirst: (status: number) => void): Socket {
   const copy = native.dup(fd);
   if (copy < 0) {
     const code = native.errnoName(copy);

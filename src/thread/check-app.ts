@@ -1,17 +1,19 @@
 /**
  * A process that loads the app once and tells its parent over IPC whether that went well; what goes wrong is on standard error.
- * Arguments: the app. Started by arbiter/app-check.ts in the app's folder.
+ * Arguments: the app, the worker class. Started by arbiter/app-check.ts in the app's folder.
  */
 import { Adoption } from '../app/adopt.js';
 import { loadApp } from '../app/load.js';
 import { TunicornError } from '../errors.js';
 import { createLogger, describeError } from '../log.js';
+import { guardProcess } from './process-wide.js';
 
 try {
   // A program that listens itself shall not really do so.
   const log = createLogger({ level: 'error', errorlog: '-' });
   const adoption = new Adoption({ address: 'http://127.0.0.1:8000', log, quiet: true });
   adoption.install();
+  guardProcess(process.argv[3] !== 'sync');
   await loadApp(process.argv[2], { cwd: process.cwd(), adoption });
   // What the app has opened may keep this process alive: its task is done.
   process.send?.({ loaded: true }, () => process.exit(0));

@@ -6,9 +6,11 @@ import { isMainThread, threadId } from 'node:worker_threads';
 import { Adoption } from '../app/adopt.js';
 import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
+import { listenersOf } from '../app/server-app.js';
 import type { App } from '../app/types.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { loadThreadHooks, type ThreadHooks } from '../hooks/thread.js';
+import { threadServer } from '../http/observe.js';
 import { installSendfile } from '../http/sendfile.js';
 import { ProcessLogs } from '../log/process-logs.js';
 import { bootTimeout } from '../messages.js';
@@ -16,6 +18,7 @@ import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
 import { PoolThread, send } from './pool-thread.js';
+import { guardProcess } from './process-wide.js';
 import { takeStdio } from './stdio.js';
 
 /** The task: resolves when the thread has stopped in peace. */
@@ -46,6 +49,7 @@ export default async function life(task: ThreadTask): Promise<void> {
   try {
     endOutput = takeStdio(logs, config.captureOutput);
     installGlobals();
+    guardProcess(!isMainThread);
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
     const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });
@@ -55,6 +59,8 @@ export default async function life(task: ThreadTask): Promise<void> {
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
     app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });
+    // What finds the thread's own server at req.socket.server (http-proxy-middleware does) may listen there.
+    if (app.kind === 'node') app.hooks ??= listenersOf(threadServer());
     if (hooks !== null) app = await hooked(app, hooks);
     thread = new PoolThread(task, app, logs);
   } catch (error) {

@@ -13,6 +13,7 @@ import type { HookEvent } from '../app/types.js';
 import { dress } from '../http/client.js';
 import type { Connection } from '../http/connection.js';
 import { makeRequest } from '../http/message.js';
+import { threadServer } from '../http/observe.js';
 import { openSocket } from '../http/upgrade.js';
 import { EAGAIN, native } from '../native/binding.js';
 import { C } from '../shared/memory.js';
@@ -53,7 +54,7 @@ export function handOver(handler: Handler, conn: Connection, event: HookEvent): 
     if (!logged) handler.logUpgrade(conn);
     logged = true;
   };
-  const socket = openSocket(fd, app.hooks?.server, (status) => {
+  const socket = openSocket(fd, handler.server ?? threadServer(), (status) => {
     written = true;
     conn.status = status;
     table.markSent(fd);

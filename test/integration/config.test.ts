@@ -83,6 +83,8 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
       'tunicorn.conf.mjs': conf({}),
       'throws.mjs': 'throw new Error("no such database");',
       'exits.mjs': 'process.exit(0);',
+      'leaves.mjs': 'process.chdir("/"); export default () => {};',
+      'forks.mjs': 'import cluster from "node:cluster"; cluster.fork();',
       'stays.mjs': 'setInterval(() => {}, 1000); console.log("loaded"); export default () => {};',
     });
     for (const [args, code, log] of [
@@ -91,6 +93,9 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
       [['none.mjs'], 1, /^tunicorn: error: the app does not load: No app at \S+none\.mjs: /],
       [['throws.mjs'], 1, /the app does not load: Cannot load \S+: Error: no such database\n[\s\S]*throws\.mjs:1:7/],
       [['exits.mjs'], 1, /the app does not load: its process ended while it loaded: exit status 0\n$/],
+      [['leaves.mjs'], 1, /process\.chdir\(\) cannot leave \S+ in a thread: start tunicorn with --chdir \/\.\n/],
+      [['--worker-class', 'sync', 'leaves.mjs'], 0, /good/],
+      [['forks.mjs'], 1, /cluster\.fork\(\) is not for an app of tunicorn/],
       [['-w', 'x'], 2, /--workers: "x"/],
     ] as const) {
       const one = tunicorn(dir, ['--check-config', ...args]);

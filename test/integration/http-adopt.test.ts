@@ -102,6 +102,27 @@ describe('http, an http.Server that listens is adopted', () => {
   });
 });
 
+it('http, options of createServer: its classes of request and response, and what they do with fields', () =>
+  withServer('options.mjs', async (server) => {
+    const client = await server.connect();
+    client.write('HEAD / HTTP/1.1\r\nHost: x\r\n\r\n');
+    await client.response({ head: true });
+    client.write('GET /?q HTTP/1.1\r\nHost: x\r\nUser-Agent: a\r\nUser-Agent: b\r\n\r\n');
+    const { body, headers } = await client.response();
+    assert.deepEqual(JSON.parse(body), {
+      query: 'q',
+      joinDuplicateHeaders: true,
+      agent: 'a, b',
+      marks: [1000, 1000, 1000],
+      own: true,
+      refused: 'ERR_HTTP_BODY_NOT_ALLOWED',
+    });
+    assert.equal(headers['x-many'], 'a; b');
+    client.write('GET /?u HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: y\r\n\r\n');
+    assert.match(await client.end(), /\r\n\r\nu$/);
+    client.destroy();
+  }));
+
 describe('http, adopted frameworks', () => {
   it('Express 5, from an asynchronous start', () =>
     withServer('express.mjs', async (server) => {
@@ -181,6 +202,31 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
       await arbiter.cleanup();
     };
     await Promise.all(cases.map(check));
+  });
+
+  it('one that changes to the folder in which it is may do so, another one is told of --chdir', async () => {
+    const folder = FIXTURES.replace(/\/$/, '');
+    await withServer(
+      'chdir.mjs',
+      async (server) => {
+        assert.equal(await get(server), folder);
+      },
+      ['--chdir', folder],
+    );
+    const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', `${FIXTURES}chdir.mjs`]);
+    assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+    assert.match(arbiter.log, /chdir\.mjs: TunicornError: process\.chdir\(\) cannot leave \S+ in a thread/);
+    assert.ok(arbiter.log.includes(`start tunicorn with --chdir ${folder}.`), arbiter.log);
+    await arbiter.cleanup();
+  });
+
+  it('one that forks workers itself is told so', async () => {
+    for (const kind of ['gthread', 'sync']) {
+      const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--worker-class', kind, `${FIXTURES}cluster.mjs`]);
+      assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+      assert.match(arbiter.log, /cluster\.mjs: TunicornError: cluster\.fork\(\) is not for an app of tunicorn/);
+      await arbiter.cleanup();
+    }
   });
 
   it('server.close() ends it: 503 from then on', () =>

@@ -60,6 +60,27 @@ describe('http, fetch handlers', () => {
     client.destroy();
   });
 
+  it('a body that came whole is there when its handler asks for it after the response', async () => {
+    for (const how of ['text', 'body', 'clone']) {
+      const client = await server.connect();
+      client.write(`POST /after?${how} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nfirst`);
+      client.write('POST /hello HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nsecond');
+      assert.equal((await client.response()).body, 'accepted');
+      assert.equal((await client.response()).body, 'hello');
+      await server.waitFor(`${how} gives first\n`);
+      client.destroy();
+    }
+  });
+
+  it('one that came later than the response is an error then, not an empty body', async () => {
+    const client = await server.connect();
+    await client.send('POST /after?partly HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nfir');
+    assert.equal((await client.response()).body, 'accepted');
+    client.write('st');
+    await server.waitFor('partly gives an error\n');
+    client.destroy();
+  });
+
   it('the shared header list of text responses is the same after all this', async () => {
     for (let i = 0; i < 3; i++) {
       const { headers, body } = await request(`${server.url}/hello`);

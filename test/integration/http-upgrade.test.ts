@@ -336,6 +336,22 @@ describe('upgrade, WebSocket by way of ws', () => {
   });
 });
 
+it('upgrade, listeners on the server that an exported handler finds at its socket', async () => {
+  const server = await HttpServer.start('upgrade-found.mjs', ['--threads', '1']);
+  try {
+    assert.match(await server.talk('GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'), /plain$/);
+    const client = await server.connect();
+    client.write(`${upgradeTo('/')}early `);
+    await receives(client, 'true early ');
+    client.write('late');
+    await receives(client, 'true early late');
+    client.socket.end();
+    await client.closed();
+  } finally {
+    await server.stop();
+  }
+});
+
 describe('upgrade, an exported upgrade()', () => {
   let server: HttpServer;
   before(async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type FetchFunction, fetchApp, installGlobals } from '../../../src/app/fetch-handler.js';
+import { LazyRequest } from '../../../src/app/fetch-request.js';
 import { FastResponse, NativeResponse } from '../../../src/app/fetch-response.js';
 import { FakeExchange, type FakeOptions } from './fixtures.js';
 
@@ -39,6 +40,28 @@ test('installGlobals: Response is ours, once', () => {
   const request = new Request('http://a.test/', { method: 'POST', body: 'x' });
   assert.ok(request instanceof Request);
   assert.equal(new Request(request, { headers: { a: 'b' } }).headers.get('a'), 'b');
+});
+
+test('requests and their headers have the constructors that the app finds under the names', () => {
+  const [own, native] = [new LazyRequest(new FakeExchange()) as unknown as Request, new Request('http://a.test/')];
+  for (const request of [own, native, own.clone(), new Request(own)]) {
+    assert.equal(request.constructor, Request);
+    assert.equal(request.headers.constructor, Headers);
+  }
+  const Made = own.constructor as typeof Request;
+  assert.equal(new Made('http://b.test/x').url, 'http://b.test/x');
+});
+
+test('a request that is passed on with another body keeps its own', async () => {
+  const exchange = new FakeExchange({ method: 'POST', body: ['own'], rawHeaders: ['X-A', '1'] });
+  const request = new LazyRequest(exchange) as unknown as Request;
+  const other = new Request(request, { body: 'other' });
+  assert.equal(`${other.method} ${other.url} ${other.headers.get('x-a')}`, `POST ${request.url} 1`);
+  assert.equal(await other.text(), 'other');
+  assert.equal(await request.text(), 'own');
+  const signal = new Request(request, { body: 'other' }).signal;
+  exchange.abort();
+  assert.equal(signal.aborted, true);
 });
 
 test('a synchronous handler is answered in the same call', () => {

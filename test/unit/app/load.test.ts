@@ -178,6 +178,19 @@ test('a bare function is (req, res), whatever it is called', async (t) => {
   assert.equal(call(app), 'node');
 });
 
+test('a method is called on what it was found at', async (t) => {
+  const text = `class App { name = 'mine'; handle() { return this.name; } } export const app = new App();`;
+  assert.equal(call(await load(t, 'a:app.handle', { 'a.mjs': text })), 'mine');
+});
+
+test('a program that listens only as the main module is told to export its app', async (t) => {
+  for (const guard of ['require.main === module', 'module === require.main', 'import.meta.main']) {
+    const file = guard.includes('meta') ? 'a.mjs' : 'a.cjs';
+    const cwd = project(t, { [file]: `if (${guard}) console.log('listens');` });
+    await refused(loadApp('a', { cwd }), 'EXPORT', `as the main module (${guard}), which it is not here: export`);
+  }
+});
+
 test('errors say the path and the exports', async (t) => {
   const cwd = project(t, {
     'syntax.mjs': 'export default 1;\nexport const a = ;\n',
