@@ -22,7 +22,7 @@ import type { ThreadTask, ThreadToMain } from '../pool/messages.js';
 import { defaultSelector } from '../selector/epoll.js';
 import type { Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
-import { ACTIVE, C, PARKED, Shared, T } from '../shared/memory.js';
+import { ACTIVE, C, PARKED, Shared, T, TAKEN } from '../shared/memory.js';
 import { ConnTable } from '../shared/tconn.js';
 import { Handler } from './handle.js';
 import { handBack, holdsNothing, isRetiring } from './retire.js';
@@ -297,7 +297,7 @@ export class PoolThread {
       this.watching = false;
       native.pollPause(this.watchPoll, 1);
     }
-    Atomics.store(this.control, this.stateWord, PARKED);
+    Atomics.store(this.control, this.stateWord, this.taken() ? TAKEN : PARKED);
     return false;
   }
 
