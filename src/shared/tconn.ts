@@ -28,7 +28,7 @@ export const OWNER_QUEUED = 3;
 export const OWNER_THREAD = 16;
 
 const OWNER_MASK = 0x7ff;
-/** Main sends an interim response on a thread's connection: the thread waits a moment before it sends. */
+/** Main sends an interim response on a thread's connection: the thread waits a moment before it sends, or closes. */
 const PROBE = 1 << 11;
 /** Readiness was seen while somebody owned the connection. */
 const PENDING = 1 << 12;
@@ -246,6 +246,7 @@ export class ConnTable {
     const visits = ++this.words[i + VISITS];
     const { control } = this.shared;
     const before = Atomics.or(this.words, i, CLOSING);
+    if ((before & PROBE) !== 0) this.probed(i);
     const free = before & (-1 << GENERATION_SHIFT);
     // The fd is closed, the entry FREE and OPEN less by one in a single step: a thread may die before or after it. From
     // there on main may accept a new connection under the same number: its open() wins. Anybody may still set PENDING or
@@ -259,8 +260,12 @@ export class ConnTable {
   /** Marks that bytes of a response leave now; once per response, before the first system call that sends. */
   markSent(fd: number): void {
     const i = this.at(fd);
-    // Main is in the middle of one system call then.
-    if ((Atomics.or(this.words, i, SENT) & PROBE) !== 0) while ((Atomics.load(this.words, i) & PROBE) !== 0);
+    if ((Atomics.or(this.words, i, SENT) & PROBE) !== 0) this.probed(i);
+  }
+
+  /** Main is in the middle of one system call on the fd: waits until it is over. */
+  private probed(i: number): void {
+    while ((Atomics.load(this.words, i) & PROBE) !== 0);
   }
 
   /**

@@ -16,7 +16,15 @@ import type { ThreadPool } from '../pool/thread-pool.js';
 import type { Driver } from '../shared/driver.js';
 import { type Shared, T } from '../shared/memory.js';
 import type { Routes } from '../shared/routes.js';
-import { type ConnTable, IN_HAND, OWNER_IDLE, OWNER_THREAD, READ_AHEAD, UPGRADED } from '../shared/tconn.js';
+import {
+  type ConnTable,
+  IN_HAND,
+  OWNER_IDLE,
+  OWNER_QUEUED,
+  OWNER_THREAD,
+  READ_AHEAD,
+  UPGRADED,
+} from '../shared/tconn.js';
 import type { MainAccess } from './access.js';
 import type { Lingerer } from './lingerer.js';
 import type { TConn } from './tconn.js';
@@ -27,9 +35,9 @@ const STUCK_MS = 20;
 /** ms that the inspector has for a stack. */
 const STACK_MS = 150;
 
-type Cause = 'timeout' | 'disconnect' | 'memory' | 'exit' | 'crash';
+type Cause = 'timeout' | 'disconnect' | 'memory' | 'exit' | 'overdue' | 'crash';
 
-const STATUS: Record<Cause, number> = { timeout: 504, disconnect: 503, memory: 503, exit: 500, crash: 500 };
+const STATUS = { timeout: 504, disconnect: 503, memory: 503, exit: 500, overdue: 503, crash: 500 };
 
 /** Why a thread is being ended. */
 interface Sentence {
@@ -79,7 +87,7 @@ export class Guard {
       const ms = stuckMs(slot);
       if (ms < STUCK_MS || this.sentences.has(slot)) continue;
       any = true;
-      this.judge(slot, ms, now);
+      this.judge(slot, stuckMs, now);
     }
     if (!any) this.goneAt.clear();
   }
@@ -103,25 +111,31 @@ export class Guard {
     }
   }
 
-  private judge(slot: number, stuckMs: number, now: number): void {
-    const { table } = this.o;
-    const config = this.o.config();
-    const graceMs = config.timeoutGrace * 1000;
-    const clock = native.clock();
+  private judge(slot: number, stuckMs: (slot: number) => number, now: number): void {
+    const { timeout, timeoutGrace, killOnDisconnect } = this.o.config();
+    const ms = stuckMs(slot);
+    const graceMs = timeoutGrace * 1000;
+    const limitBy = (native.clock() - graceMs) | 0;
     const current = this.current(slot);
-    // Not while the thread is at another request, which is not late: the sweep will answer the late one.
-    const candidates = current !== null ? [current] : this.inHand(slot);
-    for (const conn of candidates) {
-      const limit = table.limit(conn.fd);
-      const late = limit !== 0 && !table.wasSent(conn.fd) && ((clock - limit) | 0) >= graceMs && stuckMs >= graceMs;
-      if (late) return this.end(slot, 'timeout', conn);
-      if (config.killOnDisconnect > 0 && this.goneMs(conn, slot, now) >= config.killOnDisconnect * 1000) {
-        return this.end(slot, 'disconnect', conn);
-      }
+    // In a callback it may be any of those in hand. One that is late, or whose client has left, must not take another with it that
+    // is at work: it takes all of them, or the bound below.
+    const suspects = current !== null ? [current] : this.inHand(slot);
+    const late = suspects.filter((conn) => this.isLate(conn, limitBy));
+    const enough = timeout > 0 ? suspects.length : 1;
+    if (late.length > 0 && late.length >= enough && ms >= graceMs) return this.end(slot, 'timeout', late[0], stuckMs);
+    if (killOnDisconnect > 0 && suspects.length > 0) {
+      const goneMs = Math.min(...suspects.map((conn) => this.goneMs(conn, slot, now)));
+      if (goneMs >= killOnDisconnect * 1000) return this.end(slot, 'disconnect', suspects[0], stuckMs);
     }
     // Nobody's deadline: a response that has begun, a timer, what went on after an answer.
-    if (config.timeout > 0 && stuckMs >= config.timeout * 1000 + graceMs)
-      this.end(slot, 'timeout', candidates[0] ?? null);
+    if (timeout > 0 && ms >= timeout * 1000 + graceMs) this.end(slot, 'timeout', suspects[0] ?? null, stuckMs);
+  }
+
+  /** Nothing was sent of it, and its deadline was before `clock`. */
+  private isLate({ fd }: TConn, clock: number): boolean {
+    const { table } = this.o;
+    const limit = table.limit(fd);
+    return limit !== 0 && !table.wasSent(fd) && ((clock - limit) | 0) >= 0;
   }
 
   /** The connection whose handler is on the thread's stack. */
@@ -158,38 +172,55 @@ export class Guard {
     return native.headLine(conn.fd).split(/\r?\n/, 1)[0];
   }
 
-  private end(slot: number, cause: Cause, conn: TConn | null): void {
+  private end(slot: number, cause: Cause, conn: TConn | null, stuckMs: (slot: number) => number): void {
     const { pool } = this.o;
     const sentence: Sentence = { cause, conn, stack: null };
     this.sentences.set(slot, sentence);
     const threadId = pool.threadId(slot);
+    const ms = stuckMs(slot);
     void (threadId > 0 ? stackOf(threadId, STACK_MS) : Promise.resolve(null)).then((stack) => {
-      sentence.stack = stack;
-      if (this.sentences.get(slot) === sentence && pool.threadId(slot) === threadId) pool.kill(slot);
+      if (this.sentences.get(slot) !== sentence) return;
+      // Its loop has turned meanwhile: it sees to what is late itself.
+      if (stuckMs(slot) < ms) this.sentences.delete(slot);
+      else {
+        sentence.stack = stack;
+        pool.kill(slot);
+      }
     });
   }
 
   // --- a thread has ended ---
 
+  /** The slot is free: what was decided about its thread is not about the next one. */
+  gone(slot: number): void {
+    this.sentences.delete(slot);
+  }
+
   /** Its clients are answered or dropped, events that it had taken are asked for again. */
   lost(slot: number, error: unknown, retiring: boolean): void {
     const { table, conns, driver, lingerer } = this.o;
-    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error), conn: null, stack: null };
-    this.sentences.delete(slot);
+    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error, retiring), conn: null, stack: null };
     const hands = this.inHand(slot);
-    const culprit = sentence.conn ?? this.current(slot) ?? (hands.length === 1 ? hands[0] : null);
+    const known = sentence.conn !== null && hands.includes(sentence.conn) ? sentence.conn : this.current(slot);
+    const culprit = known ?? (hands.length === 1 ? hands[0] : null);
+    const clock = native.clock();
+    const statusOf = (conn: TConn) =>
+      conn === culprit ? STATUS[sentence.cause] : sentence.cause === 'timeout' && this.isLate(conn, clock) ? 504 : 503;
     this.report(slot, sentence, culprit, hands, error, retiring);
+    const queued: TConn[] = [];
     for (const [fd, conn] of conns) {
       if (table.generation(fd) !== conn.generation) continue;
-      if (table.inherit(fd, slot)) {
+      if (table.owner(fd) === OWNER_QUEUED) queued.push(conn);
+      else if (table.inherit(fd, slot)) {
         // Between two requests, with nothing read of the next: the thread's end is none of its business.
         if ((table.facts(fd) & (IN_HAND | READ_AHEAD | UPGRADED)) === 0) this.o.enqueue(conn);
-        else lingerer.end(conn, this.answer(slot, conn, conn === culprit ? STATUS[sentence.cause] : 503));
+        else lingerer.end(conn, this.answer(slot, conn, statusOf(conn)));
       } else if (table.owner(fd) === OWNER_IDLE && driver.rearm(fd, conn.generation) < 0) {
         // Not in the selector yet: the thread may have taken it out of main's ring and no further.
         if (table.seize(fd, conn.generation)) this.o.enqueue(conn);
       }
     }
+    this.o.pool.requeue(queued);
   }
 
   /** The answer that is owed, '' where bytes have gone out; the access line of every request that was in hand. */
@@ -200,6 +231,8 @@ export class Guard {
     const head = native.headLine(fd);
     const answer = table.wasSent(fd) ? '' : errorResponse(status, '', '', head.startsWith('HEAD '));
     const durationMs = (native.clock() - table.began(fd)) | 0;
+    // Its thread has not come to it.
+    this.routes.count(table.route(fd), 1, 0, 0);
     access.write(fd, head, status, answer, { thread: slot, durationMs, queueMs: -1 });
     return answer;
   }
@@ -226,19 +259,24 @@ export class Guard {
       disconnect: `Client left: ${at}; thread ${slot} was stuck in it and is ended`,
       memory: `Out of memory (${config.threadMemory > 0 ? `--thread-memory ${config.threadMemory} MiB` : "V8's own limit"}): ${at}; thread ${slot} has ended${leaving}`,
       exit: `process.exit() was called: ${at}; thread ${slot} has ended${leaving}`,
+      overdue: `Not over within --graceful-timeout: ${at}; thread ${slot} was being replaced and has ended`,
       crash: `Unexpected end: ${at}; thread ${slot} has ended${leaving}`,
     }[cause];
     if (stack !== null) log.error(why, Object.assign(new Error(), { stack }));
     else if (cause === 'memory') log.error(why);
+    else if (cause === 'overdue') log.warning(why);
     else if (cause === 'timeout' || cause === 'disconnect') log.error(`${why} (in native code: no stack)`);
     else log.error(why, error);
     const others = hands.filter((conn) => conn !== culprit).map(name);
     if (others.length > 0)
       log.warning(`Also on thread ${slot}, answered 503 where nothing was sent: ${others.join(', ')}`);
-    if (culprit === null) return;
+    if (culprit === null || cause === 'overdue') return;
     const route = table.route(culprit.fd);
-    if (cause === 'timeout' || cause === 'disconnect')
-      this.routes.record(route, ((clock - table.began(culprit.fd)) | 0) * 1000, clock);
+    if (cause === 'timeout' || cause === 'disconnect') {
+      const us = ((clock - table.began(culprit.fd)) | 0) * 1000;
+      this.routes.record(route, us, clock);
+      this.routes.count(route, 0, us, 0);
+    }
     const { fenceKills, fenceWindow, fenceTime } = config;
     if (fenceKills === 0) return;
     if (!this.routes.ended(route, clock, fenceKills, fenceWindow * 1000, fenceTime * 1000)) return;
@@ -248,7 +286,9 @@ export class Guard {
   }
 }
 
-function causeOf(error: unknown): Cause {
+function causeOf(error: unknown, retiring: boolean): Cause {
   if (isOutOfMemory(error)) return 'memory';
+  // Nobody else ends one without a sentence.
+  if (retiring && error instanceof Error && error.name === 'AbortError') return 'overdue';
   return error instanceof Error && /exited with code/.test(error.message) ? 'exit' : 'crash';
 }
