@@ -84,7 +84,7 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
     this.latest = conn;
     conn.inHandler = true;
     this.control[this.current] = conn.fd + 1;
-    this.lanes.begin(conn);
+    this.lanes.begin(conn, this.active.size - 1 + this.upgraded.size);
     try {
       if (event === 'upgrade' || event === 'connect') handOver(this, conn, event);
       else if (this.healthPath === '' || !answerHealth(this, conn, complete, this.healthPath))

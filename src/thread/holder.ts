@@ -141,7 +141,7 @@ export abstract class Holder {
   leaveRequest(conn: Connection): boolean {
     if (!this.active.delete(conn)) return false;
     conn.active = false;
-    this.lanes.end(conn, conn.inHandler || this.inTurn, this.clock[0]);
+    this.lanes.end(conn, conn.inHandler || this.inTurn, this.clock[0], this.active.size);
     this.control[this.inflight]--;
     this.control[this.served]++;
     if (this.meter !== null) this.meter.measure(conn);
@@ -160,6 +160,15 @@ export abstract class Holder {
 
   markSent(conn: Connection): void {
     if (conn.active) this.o.table.markSent(conn.fd);
+  }
+
+  interim<T>(conn: Connection, send: () => T): T {
+    const { table } = this.o;
+    const begun = table.wasSent(conn.fd);
+    const result = send();
+    // Where the kernel has not taken all of it, nothing else may follow.
+    if (!begun && conn.active && !conn.blocked) table.clearSent(conn.fd);
+    return result;
   }
 
   hold(): number {
