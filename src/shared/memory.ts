@@ -85,7 +85,7 @@ const THREAD_WORDS = 32;
 export const ABSENT = 0;
 export const PARKED = 1;
 export const ACTIVE = 2;
-/** At rest with as many requests in hand as may be (--thread-concurrency): of no use to wake, though it only awaits. */
+/** At rest, and may take nothing: it has --thread-concurrency in hand, or its heap is full. Of no use to wake. */
 export const TAKEN = 3;
 
 /** Entries of a ring, each of two words: fd and generation. A power of two. */

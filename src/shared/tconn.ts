@@ -63,7 +63,7 @@ export const SERVED_ONE = 4;
 export const IN_HAND = 8;
 /** The kept bytes hold a whole request head: it can be served without receiving more. */
 export const WHOLE = 16;
-/** Its owner has read bytes of the next request already, which nobody else knows. */
+/** Its owner is reading, or has read, bytes of the next request that nobody else knows. */
 export const READ_AHEAD = 32;
 /** It has left HTTP: its thread keeps it until it is closed, and nobody else can do anything with it. */
 export const UPGRADED = 64;

@@ -227,6 +227,8 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   /** The one place that decides what becomes of a connection whose request and response are over. */
   finishRequest(conn: Connection): void {
     const { req, res } = conn;
+    // First: a thread that dies behind this must not seem to owe an answer.
+    if (!conn.last) this.answered(conn);
     this.endRequest(conn, res !== null ? res.statusCode : conn.status);
     if (res !== null) detach(conn, req as IncomingMessage, res);
     conn.reset();

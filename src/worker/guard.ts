@@ -212,7 +212,7 @@ export class Guard {
       if (table.generation(fd) !== conn.generation) continue;
       if (table.owner(fd) === OWNER_QUEUED) queued.push(conn);
       else if (table.inherit(fd, slot)) {
-        // Between two requests, with nothing read of the next: the thread's end is none of its business.
+        // Between two requests, with nothing read of the next: the thread's end is none of its business. Otherwise it would wait in vain.
         if ((table.facts(fd) & (IN_HAND | READ_AHEAD | UPGRADED)) === 0) this.o.enqueue(conn);
         else lingerer.end(conn, this.answer(slot, conn, statusOf(conn)));
       } else if (table.owner(fd) === OWNER_IDLE && driver.rearm(fd, conn.generation) < 0) {

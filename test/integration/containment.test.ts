@@ -113,24 +113,24 @@ describe('what routes cost', { timeout: 120_000 }, () => {
     const route = async (name: string) =>
       (await status(server)).routes.find((r: { route: string }) => r.route === name);
     for (let i = 0; i < 4; i++) {
-      await ask(server.port, '/stages?ms=40');
+      await ask(server.port, '/stages');
       await ask(server.port, '/await?ms=40');
     }
     const stages = await route('GET /stages');
     assert.equal(stages.heavy, true);
-    assert.ok(stages.costMs > 20, `${stages.costMs} ms`);
+    assert.ok(stages.costMs > 10, `${stages.costMs} ms`);
     assert.equal((await route('GET /await')).heavy, false);
     // Many at a time on the same threads tell little each, and nothing against that.
-    await Promise.all(Array.from({ length: 24 }, () => ask(server.port, '/stages?ms=40')));
+    await Promise.all(Array.from({ length: 24 }, () => ask(server.port, '/stages')));
     assert.equal((await route('GET /stages')).heavy, true);
     await until(async () => (await route('GET /stages')).requests === 28, { what: 'all of them in the totals' });
-    assert.ok((await route('GET /stages')).cpuSeconds > 0.6);
+    assert.ok((await route('GET /stages')).cpuSeconds > 0.3);
     await server.stop();
   });
 
   it('is learned also from many at a time', async () => {
     const server = await start(['--threads', '3']);
-    await Promise.all(Array.from({ length: 24 }, () => ask(server.port, '/stages?ms=40')));
+    await Promise.all(Array.from({ length: 24 }, () => ask(server.port, '/stages')));
     await Promise.all(Array.from({ length: 200 }, () => ask(server.port, '/await?ms=20')));
     const { routes } = await status(server);
     const heavy = (name: string) => routes.find((r: { route: string }) => r.route === name).heavy;

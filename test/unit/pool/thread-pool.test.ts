@@ -17,7 +17,7 @@ import { tinypoolHost } from '../../../src/pool/tinypool.js';
 import { Driver } from '../../../src/shared/driver.js';
 import { ABSENT, allocate, C, Shared, T } from '../../../src/shared/memory.js';
 import { ReadyRing } from '../../../src/shared/ready-ring.js';
-import { ConnTable, OWNER_FREE, OWNER_IDLE } from '../../../src/shared/tconn.js';
+import { ConnTable, HAS_HEAD, IN_HAND, OWNER_FREE, OWNER_IDLE, READ_AHEAD } from '../../../src/shared/tconn.js';
 import { ok, openFds, readAll, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 
@@ -214,6 +214,25 @@ for (const [name, host] of [
           await until(() => rig.table.owner(gone.conn.fd) === OWNER_FREE);
           future.addDoneCallback((f) => (told += f.result().kept ? 100 : 1));
           assert.equal(told, 2);
+        },
+      );
+    });
+
+    test('what only its thread has read of a connection is a fact of it', async () => {
+      await withRig(
+        () => new Rig(host, 1),
+        async (rig) => {
+          await rig.pool.start();
+          const { client, future } = rig.submit('/one');
+          const { fd } = client.conn;
+          const facts = () => rig.table.facts(fd) & (READ_AHEAD | HAS_HEAD | IN_HAND);
+          await outcome(future);
+          assert.equal(facts(), 0);
+          assert.equal(native.sendString(client.fd, 'GET /slow HTTP/1.1\r\n', 0), 0);
+          await until(() => facts() === HAS_HEAD && rig.table.owner(fd) === OWNER_IDLE, { what: 'half a head' });
+          assert.equal(native.sendString(client.fd, 'Host: x\r\n\r\n', 0), 0);
+          await rig.slotInHand();
+          await until(() => facts() === (READ_AHEAD | IN_HAND), { what: 'a request in hand' });
         },
       );
     });
