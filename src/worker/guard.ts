@@ -32,6 +32,8 @@ import type { TConn } from './tconn.js';
 /** ms between two checks, and for how long a thread has to be stuck to be looked at. */
 const CHECK_MS = 20;
 const STUCK_MS = 20;
+/** Requests that a line names which may be to blame. */
+const MOST_NAMES = 5;
 /** ms that the inspector has for a stack. */
 const STACK_MS = 150;
 
@@ -42,8 +44,8 @@ const STATUS = { timeout: 504, disconnect: 503, memory: 503, exit: 500, overdue:
 /** Why a thread is being ended. */
 interface Sentence {
   cause: Cause;
-  /** The connection whose request is to blame, null = none is known. */
-  conn: TConn | null;
+  /** The connections one of whose requests is to blame, none = it is not known. */
+  suspects: readonly TConn[];
   stack: string | null;
 }
 
@@ -106,7 +108,7 @@ export class Guard {
     for (let slot = 1; slot <= shared.threads; slot++) {
       if (Atomics.load(shared.control, shared.threadWord(slot, T.FULL)) === 0) continue;
       if (this.sentences.get(slot)?.cause === 'memory') continue;
-      this.sentences.set(slot, { cause: 'memory', conn: null, stack: null });
+      this.sentences.set(slot, { cause: 'memory', suspects: [], stack: null });
       pool.kill(slot);
     }
   }
@@ -122,13 +124,13 @@ export class Guard {
     const suspects = current !== null ? [current] : this.inHand(slot);
     const late = suspects.filter((conn) => this.isLate(conn, limitBy));
     const enough = timeout > 0 ? suspects.length : 1;
-    if (late.length > 0 && late.length >= enough && ms >= graceMs) return this.end(slot, 'timeout', late[0], stuckMs);
+    if (late.length > 0 && late.length >= enough && ms >= graceMs) return this.end(slot, 'timeout', late, stuckMs);
     if (killOnDisconnect > 0 && suspects.length > 0) {
       const goneMs = Math.min(...suspects.map((conn) => this.goneMs(conn, slot, now)));
-      if (goneMs >= killOnDisconnect * 1000) return this.end(slot, 'disconnect', suspects[0], stuckMs);
+      if (goneMs >= killOnDisconnect * 1000) return this.end(slot, 'disconnect', suspects, stuckMs);
     }
     // Nobody's deadline: a response that has begun, a timer, what went on after an answer.
-    if (timeout > 0 && ms >= timeout * 1000 + graceMs) this.end(slot, 'timeout', suspects[0] ?? null, stuckMs);
+    if (timeout > 0 && ms >= timeout * 1000 + graceMs) this.end(slot, 'timeout', suspects, stuckMs);
   }
 
   /** Nothing was sent of it, and its deadline was before `clock`. */
@@ -172,9 +174,9 @@ export class Guard {
     return native.headLine(conn.fd).split(/\r?\n/, 1)[0];
   }
 
-  private end(slot: number, cause: Cause, conn: TConn | null, stuckMs: (slot: number) => number): void {
+  private end(slot: number, cause: Cause, suspects: readonly TConn[], stuckMs: (slot: number) => number): void {
     const { pool } = this.o;
-    const sentence: Sentence = { cause, conn, stack: null };
+    const sentence: Sentence = { cause, suspects, stack: null };
     this.sentences.set(slot, sentence);
     const threadId = pool.threadId(slot);
     const ms = stuckMs(slot);
@@ -199,14 +201,10 @@ export class Guard {
   /** Its clients are answered or dropped, events that it had taken are asked for again. */
   lost(slot: number, error: unknown, retiring: boolean): void {
     const { table, conns, driver, lingerer } = this.o;
-    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error, retiring), conn: null, stack: null };
+    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error, retiring), suspects: [], stack: null };
     const hands = this.inHand(slot);
-    const known = sentence.conn !== null && hands.includes(sentence.conn) ? sentence.conn : this.current(slot);
-    const culprit = known ?? (hands.length === 1 ? hands[0] : null);
-    const clock = native.clock();
-    const statusOf = (conn: TConn) =>
-      conn === culprit ? STATUS[sentence.cause] : sentence.cause === 'timeout' && this.isLate(conn, clock) ? 504 : 503;
-    this.report(slot, sentence, culprit, hands, error, retiring);
+    const suspects = this.suspects(slot, sentence, hands);
+    this.report(slot, sentence, suspects, hands, error, retiring);
     const queued: TConn[] = [];
     for (const [fd, conn] of conns) {
       if (table.generation(fd) !== conn.generation) continue;
@@ -214,13 +212,22 @@ export class Guard {
       else if (table.inherit(fd, slot)) {
         // Between two requests, with nothing read of the next: the thread's end is none of its business. Otherwise it would wait in vain.
         if ((table.facts(fd) & (IN_HAND | READ_AHEAD | UPGRADED)) === 0) this.o.enqueue(conn);
-        else lingerer.end(conn, this.answer(slot, conn, statusOf(conn)));
+        else lingerer.end(conn, this.answer(slot, conn, suspects.includes(conn) ? STATUS[sentence.cause] : 503));
       } else if (table.owner(fd) === OWNER_IDLE && driver.rearm(fd, conn.generation) < 0) {
         // Not in the selector yet: the thread may have taken it out of main's ring and no further.
         if (table.seize(fd, conn.generation)) this.o.enqueue(conn);
       }
     }
     this.o.pool.requeue(queued);
+  }
+
+  /** Those of the requests in hand one of which has ended the thread. */
+  private suspects(slot: number, sentence: Sentence, hands: readonly TConn[]): readonly TConn[] {
+    const found = sentence.suspects.filter((conn) => hands.includes(conn));
+    if (found.length > 0) return found;
+    const current = this.current(slot);
+    if (current !== null) return [current];
+    return hands.length === 1 ? hands : [];
   }
 
   /** The answer that is owed, '' where bytes have gone out; the access line of every request that was in hand. */
@@ -240,8 +247,8 @@ export class Guard {
   private report(
     slot: number,
     { cause, stack }: Sentence,
-    culprit: TConn | null,
-    hands: TConn[],
+    suspects: readonly TConn[],
+    hands: readonly TConn[],
     error: unknown,
     retiring: boolean,
   ): void {
@@ -252,7 +259,7 @@ export class Guard {
       const seconds = ((clock - table.began(conn.fd)) | 0) / 1000;
       return `${this.requestLine(conn)} (id ${table.requestId(conn.fd)}, after ${seconds.toFixed(2)} s)`;
     };
-    const at = culprit === null ? 'no request' : name(culprit);
+    const at = suspects.length === 0 ? 'no request' : suspects.slice(0, MOST_NAMES).map(name).join(' or ');
     const leaving = retiring ? ' while it was being replaced' : '';
     const why = {
       timeout: `Request timed out: ${at}; thread ${slot} was stuck in it and is ended`,
@@ -267,13 +274,14 @@ export class Guard {
     else if (cause === 'overdue') log.warning(why);
     else if (cause === 'timeout' || cause === 'disconnect') log.error(`${why} (in native code: no stack)`);
     else log.error(why, error);
-    const others = hands.filter((conn) => conn !== culprit).map(name);
+    const others = hands.filter((conn) => !suspects.includes(conn)).map(name);
     if (others.length > 0)
       log.warning(`Also on thread ${slot}, answered 503 where nothing was sent: ${others.join(', ')}`);
-    if (culprit === null || cause === 'overdue') return;
-    const route = table.route(culprit.fd);
+    const [route, ...more] = new Set(suspects.map(({ fd }) => table.route(fd)));
+    // Nothing is held against a route that only might have been it.
+    if (route === undefined || more.length > 0 || cause === 'overdue') return;
     if (cause === 'timeout' || cause === 'disconnect') {
-      const us = ((clock - table.began(culprit.fd)) | 0) * 1000;
+      const us = ((clock - table.began(suspects[0].fd)) | 0) * 1000;
       this.routes.record(route, us, clock);
       this.routes.count(route, 0, us, 0);
     }

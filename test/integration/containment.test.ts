@@ -87,6 +87,18 @@ describe('a stuck thread', { timeout: 120_000 }, () => {
     await server.stop();
   });
 
+  it('is at work for one request: the short deadline of another one that awaits there does not end it', async () => {
+    const server = await start(['--threads', '1', '--timeout', '30']);
+    const working = ask(server.port, '/stages?times=15');
+    const short = await ask(server.port, '/await?ms=5000', { headers: { 'x-envoy-expected-rq-timeout-ms': '50' } });
+    assert.equal(short.status, 504);
+    const { status: code, ms } = await working;
+    assert.equal(code, 200);
+    assert.ok(ms > 400, `no stretch that would have ended it: ${ms} ms`);
+    assert.doesNotMatch(server.log, /ended/);
+    await server.stop();
+  });
+
   it('in native code holds up neither the others nor the end of the worker', async () => {
     const server = await start(['--threads', '2', '--timeout', '0.5']);
     assert.equal((await ask(server.port, '/exec')).status, 504);
