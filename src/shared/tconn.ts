@@ -167,8 +167,8 @@ export class ConnTable {
   }
 
   /**
-   * IDLE -> QUEUED, for main, which saw it readable while no thread was free; it puts the connection into its ring. False if
-   * somebody else has it: the event is remembered as in claim().
+   * IDLE -> QUEUED, for main, which saw it readable while no thread was free; it puts the connection into its ring. It may wait for
+   * ever (setLimit). False if somebody else has it: the event is remembered as in claim().
    */
   await(fd: number, generation: number, clock: number): boolean {
     const i = this.at(fd);
@@ -179,6 +179,8 @@ export class ConnTable {
       if (owner === OWNER_IDLE) {
         const next = (word & ~(OWNER_MASK | SENT)) | OWNER_MAIN;
         if (Atomics.compareExchange(this.words, i, word, next) !== word) continue;
+        // Before it is QUEUED: from there on an older entry in a ring may give it to a thread, whose request has a limit of its own.
+        this.words[i + LIMIT] = 0;
         this.enqueue(fd, clock);
         return true;
       }
