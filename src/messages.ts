@@ -55,18 +55,6 @@ export type ArbiterToWorker =
   /** The whole server ends: nobody takes over, so nobody is waited for who has no request in hand. TERM comes beside it. */
   | { type: 'stop' };
 
-/** Least time that a gthread worker has to give a sign of life, and that it or a thread has to boot, seconds. */
-const GTHREAD_TIMEOUT = 30;
-
-/**
- * For how long a worker may be silent, and a worker or a thread boot, ms; 0 = for ever. In gthread --timeout is a request's: a short
- * one must not end what starts on a busy machine, or loads a big app, so it counts from its default on.
- */
-export function bootTimeout({ timeout, workerClass }: Pick<Config, 'timeout' | 'workerClass'>): number {
-  if (timeout === 0) return 0;
-  return 1000 * (workerClass === 'gthread' ? Math.max(timeout, GTHREAD_TIMEOUT) : timeout);
-}
-
 const MOST_THREADS = 512;
 
 /** The most threads to which a worker that was booted with `threads` can be changed while it lives. */

@@ -4,11 +4,12 @@
  * worker's process does by itself only arrives here as fields of its handle and a place in the list of those that ended.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { bootMs } from '../config/boot-time.js';
 import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, WORKER_BOOT_ERROR } from '../errors.js';
 import type { ArbiterHooks } from '../hooks/arbiter.js';
 import type { Logger } from '../log.js';
-import { bootTimeout, type TlsMaterial } from '../messages.js';
+import type { TlsMaterial } from '../messages.js';
 import { needsProcess } from './reload.js';
 import type { Listener } from './sock.js';
 import { ROUND_MS } from './waiting.js';
@@ -173,7 +174,7 @@ export class Workers {
     this.#lastRound = now();
     // Let the event loop read the messages that have arrived before judging their absence.
     await turn();
-    const timeout = bootTimeout(config);
+    const timeout = bootMs(config);
     for (const worker of this.#all) {
       if (!worker.alive) continue;
       if (gap > 2 * ROUND_MS) worker.excuse(gap);

@@ -25,6 +25,8 @@ export interface ConnectionHost {
   keepToSelf(conn: Connection): void;
   /** A byte of a response leaves. */
   markSent(conn: Connection): void;
+  /** Has `send` send an interim response: nothing of the request's own has left by that. */
+  interim<T>(conn: Connection, send: () => T): T;
   /** 1: output may be held back for a moment, see Handler.hold. */
   hold(): number;
   /** The response is out, the request read: keep-alive, next pipelined request, or close. */

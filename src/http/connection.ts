@@ -60,6 +60,9 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   measured = false;
   laneUs = 0;
   laneAt = 0;
+  laneFrom = 0;
+  laneMix = 0;
+  laneEnded = 0;
   /** How long the request waited for a thread, ms (known to 10 ms), 0 = not at all; and the next one, -1 = not at all. */
   queuedMs = 0;
   waitedMs = -1;

@@ -105,6 +105,8 @@ interface Addon {
   setParentDeathSignal(signal: number): number;
   /** Waits for a child that has ended: its pid, 0 if it lives. For children of which Node has no handle. */
   reap(pid: number): number;
+  /** If the process is there after `ms` still, it ends with this status. */
+  exitWithin(status: number, ms: number): number;
   maxFds(): number;
   gettid(): number;
 }

@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -240,6 +241,36 @@ napi_value Reap(napi_env env, napi_callback_info info) {
   return gone < 0 ? Errno(env) : Int(env, gone);
 }
 
+struct End {
+  int status;
+  int ms;
+};
+
+void* EndLate(void* arg) {
+  End* end = static_cast<End*>(arg);
+  timespec rest = {end->ms / 1000, end->ms % 1000 * 1000000L};
+  while (nanosleep(&rest, &rest) < 0 && errno == EINTR) {
+  }
+  _exit(end->status);
+}
+
+// exitWithin(status, ms) -> 0 | -errno: if the process is there after ms still, it ends with that status. Node's own end waits for each
+// of its threads, and nothing ends one that is in a system call.
+napi_value ExitWithin(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int status = a.i32(0), ms = a.i32(1);
+  if (!a.ok() || ms < 0) return Bad(env);
+  End* end = new End{status, ms};
+  pthread_t thread;
+  const int error = pthread_create(&thread, nullptr, EndLate, end);
+  if (error != 0) {
+    delete end;
+    return Int(env, -error);
+  }
+  pthread_detach(thread);
+  return Int(env, 0);
+}
+
 // maxFds() -> soft limit of open files, at most the size of the tables kept per fd
 napi_value MaxFds(napi_env env, napi_callback_info) {
   rlimit limit;
@@ -285,6 +316,7 @@ void InitProcess(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "setThreadName", SetThreadName);
   ExportFunction(env, exports, "setParentDeathSignal", SetParentDeathSignal);
   ExportFunction(env, exports, "reap", Reap);
+  ExportFunction(env, exports, "exitWithin", ExitWithin);
   ExportFunction(env, exports, "maxFds", MaxFds);
   ExportFunction(env, exports, "gettid", GetTid);
 }

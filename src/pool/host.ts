@@ -41,8 +41,9 @@ export interface SinglePool {
   }>;
 }
 
-/** After how long a thread that was ended and still runs is ended again, ms. */
+/** After how long a thread that was ended and still runs is ended again, ms, and how often: each time costs it a listener. */
 const AGAIN_MS = 100;
+const AGAIN_TIMES = 5;
 
 /** What every pool of both libraries is made with. */
 export function poolOptions(memoryMb = 0) {
@@ -98,8 +99,12 @@ function live(pool: SinglePool, task: ThreadTask, signal: AbortSignal): Promise<
     if (thread === undefined) return;
     let again: NodeJS.Timeout | undefined;
     const insist = (): void => {
-      // V8 forgets that a thread is to end if it is told so in the middle of an answer to stackOf().
-      again = setInterval(() => void thread.terminate(), AGAIN_MS).unref();
+      // V8 forgets that a thread is to end if it is told so in the middle of an answer to stackOf(). One in native code does not.
+      let left = AGAIN_TIMES;
+      again = setInterval(() => {
+        if (--left === 0) clearInterval(again);
+        void thread.terminate();
+      }, AGAIN_MS).unref();
     };
     signal.addEventListener('abort', insist, { once: true });
     thread.once('exit', (code) => {

@@ -8,11 +8,11 @@
  *                                   └── fails: the old one stays, and the next reload tries again
  *     reload(config): one replace after the other, until no thread is older than the last reload
  */
+import { bootMs } from '../config/boot-time.js';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
 import type { LogShare } from '../log/process-logs.js';
 import type { Logger } from '../log.js';
-import { bootTimeout } from '../messages.js';
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import { ABSENT, C, type Shared, T } from '../shared/memory.js';
 import type { ThreadHost } from './host.js';
@@ -35,9 +35,13 @@ export interface RosterOptions {
   address?: string;
   /** How many workers were started before this one. Default 0. */
   workerAge?: number;
+  /** For how long a thread may take to load the app in another one's place, ms; 0 = for ever. Default: as a worker. */
+  bootMs?(config: Config): number;
   onDone(notice: Notice): void;
   /** A thread died, on the way out if `retiring`; otherwise it is replaced when this returns. */
   onLost(slot: number, error: unknown, retiring: boolean): void;
+  /** A thread is there no more, however it has ended and even if it never served: after onLost. Default: nobody needs to know. */
+  onGone?(slot: number): void;
   /** A thread has been told to take nothing new, or has ended in peace: others have to look. */
   onLeaving(): void;
 }
@@ -153,6 +157,16 @@ export class Roster {
     return thread;
   }
 
+  /** One that takes another one's place, and not longer than a worker that boots: its app may hang. */
+  private launchSpare(slot: number): ThreadHandle {
+    const fresh = this.launch(slot);
+    const ms = (this.o.bootMs ?? bootMs)(this.config);
+    const timer = ms > 0 ? setTimeout(() => fresh.kill(), ms).unref() : undefined;
+    const over = () => clearTimeout(timer);
+    fresh.ready.then(over, over);
+    return fresh;
+  }
+
   private onEnded(thread: ThreadHandle, from: ThreadState, error: unknown): void {
     const { slot } = thread;
     const { logs } = thread.o.task;
@@ -168,6 +182,7 @@ export class Roster {
       Atomics.store(this.shared.control, this.shared.threadWord(slot, T.CURRENT), 0);
       this.maintain();
     }
+    this.o.onGone?.(slot);
     this.slotFreed();
   }
 
@@ -191,7 +206,7 @@ export class Roster {
   private maintain(): void {
     if (this.stopping) return;
     for (let slot = this.freeSlot(); slot > 0 && this.count < this.wanted; slot = this.freeSlot()) {
-      this.launch(slot).ready.then(
+      this.launchSpare(slot).ready.then(
         () => this.trim(),
         (cause: unknown) => {
           if (this.stopping) return;
@@ -254,10 +269,7 @@ export class Roster {
       });
       if (this.leaving) return false;
     }
-    const fresh = this.launch(slot);
-    // As a worker that does not boot.
-    const patience = bootTimeout(this.config);
-    const timer = patience > 0 ? setTimeout(() => fresh.kill(), patience) : undefined;
+    const fresh = this.launchSpare(slot);
     this.spare = { thread: fresh, since: performance.now() };
     try {
       await fresh.ready;
@@ -269,7 +281,6 @@ export class Roster {
       return false;
     } finally {
       this.spare = null;
-      clearTimeout(timer);
     }
     if (this.leaving) return false;
     this.o.log?.info(`Thread ${old.slot} replaced by ${slot}: ${reason}`);

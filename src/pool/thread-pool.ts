@@ -43,12 +43,14 @@ export interface ThreadPoolOptions {
   log?: Logger;
   logs?: RosterOptions['logs'];
   onReplaced?: RosterOptions['onReplaced'];
+  bootMs?: RosterOptions['bootMs'];
   /** Where the worker listens, as in its logs. */
   address?: string;
   /** How many workers were started before this one. Default 0. */
   workerAge?: number;
   /** A thread died: its connections have to be seen to. It is replaced when this returns, unless it was `retiring`. */
   onLost(slot: number, error: unknown, retiring: boolean): void;
+  onGone?: RosterOptions['onGone'];
 }
 
 export class ThreadPool {
@@ -144,6 +146,21 @@ export class ThreadPool {
   /** Puts a connection that is QUEUED into main's ring. */
   enqueue(conn: Submittable): void {
     if (this.overflow.length > 0 || !this.ring.put(conn.fd, conn.generation)) this.overflow.push(conn);
+  }
+
+  /**
+   * Of connections that main found to be QUEUED when a thread had died, those that stand in no ring: it had taken them out, or was about to
+   * put them in. They stand in main's from here on.
+   */
+  requeue(conns: readonly Submittable[]): void {
+    if (conns.length === 0) return;
+    const key = (fd: number, generation: number) => fd * 0x10000 + generation;
+    const standing = new Set(this.overflow.map(({ fd, generation }) => key(fd, generation)));
+    for (let slot = 0; slot <= this.shared.threads; slot++) {
+      for (const ring of [this.rings[slot], new ReadyRing(this.shared, slot, true)])
+        ring.each((fd, generation) => standing.add(key(fd, generation)));
+    }
+    for (const conn of conns) if (!standing.has(key(conn.fd, conn.generation))) this.enqueue(conn);
   }
 
   /** Has the thread that watches look around. */

@@ -47,7 +47,7 @@ export const T = {
   INFLIGHT: 1,
   /** 1 while a turn of the driver runs, 0 while the thread waits in its event loop. */
   BUSY: 2,
-  /** PARKED or ACTIVE; 0 while there is no thread. Main sets ABSENT. */
+  /** PARKED, ACTIVE or TAKEN; 0 while there is no thread. Main sets ABSENT. */
   STATE: 3,
   /** The thread's clock: coarse monotonic ms, brought up to date by its system calls. */
   CLOCK: 4,
@@ -87,6 +87,8 @@ const THREAD_WORDS = 32;
 export const ABSENT = 0;
 export const PARKED = 1;
 export const ACTIVE = 2;
+/** At rest, and may take nothing: it has --thread-concurrency in hand, or its heap is full. Of no use to wake. */
+export const TAKEN = 3;
 
 /** Entries of a ring, each of two words: fd and generation. A power of two. */
 export const RING_ENTRIES = 256;

@@ -54,6 +54,15 @@ export class ReadyRing {
     return this.entries[this.base + (head & MASK) * 2];
   }
 
+  /** Tells of each entry that stands in it now. Another thread may take it at the same time. */
+  each(fn: (fd: number, generation: number) => void): void {
+    const tail = Atomics.load(this.control, this.tail);
+    for (let i = Atomics.load(this.control, this.head); ((tail - i) | 0) > 0; i = (i + 1) | 0) {
+      const at = this.base + (i & MASK) * 2;
+      fn(this.entries[at], this.entries[at + 1]);
+    }
+  }
+
   /** Takes the oldest entry: its fd (generation in `generation`), or -1. Any thread. */
   take(): number {
     for (;;) {

@@ -6,7 +6,7 @@
  * A light request asks find, fenced, heavy and mustMeasure, some 25 ns in all with a short URL. Their words are read plainly,
  * without Atomics (9 ns each in Node 20): whole words, at worst a moment old.
  */
-import { costOf, doubt, FADE_MS, isCertain, isHeavy, learn } from './route-cost.js';
+import { costOf, doubt, FADE_MS, isCertain, isHeavy, LIGHT_US, learn } from './route-cost.js';
 import { OTHER_ROUTE, ROUTES, RouteTree, TREE_BYTES } from './route-tree.js';
 
 export { HEAVY_US, LIGHT_US } from './route-cost.js';
@@ -93,6 +93,15 @@ export class Routes {
       const word = Atomics.load(hot, at + COST);
       if (Atomics.compareExchange(hot, at + COST, word, learn(word, cpuUs, idleMs)) === word) return;
     }
+  }
+
+  /**
+   * Whether a request that took `leastUs` or more is a sample for record(): not where the route is known as heavy and this seems light,
+   * unless it is so old a story that it has to be told anew.
+   */
+  tells(route: number, leastUs: number, clock: number): boolean {
+    if (leastUs >= LIGHT_US || !this.heavy(route)) return true;
+    return ((clock - this.hot[route * HOT_WORDS + SAMPLED]) | 0) >= FADE_MS;
   }
 
   /** The next request is expected to take more than HEAVY_US of a CPU. */

@@ -28,7 +28,7 @@ export const OWNER_QUEUED = 3;
 export const OWNER_THREAD = 16;
 
 const OWNER_MASK = 0x7ff;
-/** Main sends an interim response on a thread's connection: the thread waits a moment before it sends. */
+/** Main sends an interim response on a thread's connection: the thread waits a moment before it sends, or closes. */
 const PROBE = 1 << 11;
 /** Readiness was seen while somebody owned the connection. */
 const PENDING = 1 << 12;
@@ -63,7 +63,7 @@ export const SERVED_ONE = 4;
 export const IN_HAND = 8;
 /** The kept bytes hold a whole request head: it can be served without receiving more. */
 export const WHOLE = 16;
-/** Its owner has read bytes of the next request already, which nobody else knows. */
+/** Its owner is reading, or has read, bytes of the next request that nobody else knows. */
 export const READ_AHEAD = 32;
 /** It has left HTTP: its thread keeps it until it is closed, and nobody else can do anything with it. */
 export const UPGRADED = 64;
@@ -167,8 +167,8 @@ export class ConnTable {
   }
 
   /**
-   * IDLE -> QUEUED, for main, which saw it readable while no thread was free; it puts the connection into its ring. False if
-   * somebody else has it: the event is remembered as in claim().
+   * IDLE -> QUEUED, for main, which saw it readable while no thread was free; it puts the connection into its ring. It may wait for
+   * ever (setLimit). False if somebody else has it: the event is remembered as in claim().
    */
   await(fd: number, generation: number, clock: number): boolean {
     const i = this.at(fd);
@@ -179,6 +179,8 @@ export class ConnTable {
       if (owner === OWNER_IDLE) {
         const next = (word & ~(OWNER_MASK | SENT)) | OWNER_MAIN;
         if (Atomics.compareExchange(this.words, i, word, next) !== word) continue;
+        // Before it is QUEUED: from there on an older entry in a ring may give it to a thread, whose request has a limit of its own.
+        this.words[i + LIMIT] = 0;
         this.enqueue(fd, clock);
         return true;
       }
@@ -246,6 +248,7 @@ export class ConnTable {
     const visits = ++this.words[i + VISITS];
     const { control } = this.shared;
     const before = Atomics.or(this.words, i, CLOSING);
+    if ((before & PROBE) !== 0) this.probed(i);
     const free = before & (-1 << GENERATION_SHIFT);
     // The fd is closed, the entry FREE and OPEN less by one in a single step: a thread may die before or after it. From
     // there on main may accept a new connection under the same number: its open() wins. Anybody may still set PENDING or
@@ -259,8 +262,12 @@ export class ConnTable {
   /** Marks that bytes of a response leave now; once per response, before the first system call that sends. */
   markSent(fd: number): void {
     const i = this.at(fd);
-    // Main is in the middle of one system call then.
-    if ((Atomics.or(this.words, i, SENT) & PROBE) !== 0) while ((Atomics.load(this.words, i) & PROBE) !== 0);
+    if ((Atomics.or(this.words, i, SENT) & PROBE) !== 0) this.probed(i);
+  }
+
+  /** Main is in the middle of one system call on the fd: waits until it is over. */
+  private probed(i: number): void {
+    while ((Atomics.load(this.words, i) & PROBE) !== 0);
   }
 
   /**

@@ -8,12 +8,12 @@ import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
 import { listenersOf } from '../app/server-app.js';
 import type { App } from '../app/types.js';
+import { bootMs } from '../config/boot-time.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { loadThreadHooks, type ThreadHooks } from '../hooks/thread.js';
 import { threadServer } from '../http/observe.js';
 import { installSendfile } from '../http/sendfile.js';
 import { ProcessLogs } from '../log/process-logs.js';
-import { bootTimeout } from '../messages.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
@@ -55,7 +55,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });
     adoption.install();
     // Less than a thread may take that replaces another one, so that its error is told and not its end.
-    const listenMs = 0.9 * bootTimeout(config) || undefined;
+    const listenMs = 0.9 * bootMs(config) || undefined;
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
     app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });

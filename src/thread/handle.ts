@@ -89,7 +89,7 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
     this.latest = conn;
     conn.inHandler = true;
     this.control[this.current] = conn.fd + 1;
-    this.lanes.begin(conn);
+    this.lanes.begin(conn, this.inHand - 1 + this.upgraded.size);
     try {
       if (event === 'upgrade' || event === 'connect') handOver(this, conn, event);
       else if (this.healthPath === '' || !answerHealth(this, conn, complete, this.healthPath))
@@ -232,6 +232,8 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   /** The one place that decides what becomes of a connection whose request and response are over. */
   finishRequest(conn: Connection): void {
     const { req, res } = conn;
+    // First: a thread that dies behind this must not seem to owe an answer.
+    if (!conn.last) this.answered(conn);
     this.endRequest(conn, res !== null ? res.statusCode : conn.status);
     if (res !== null) detach(conn, req as IncomingMessage, res);
     conn.reset();

@@ -142,7 +142,7 @@ export abstract class Holder {
     if (!conn.active) return false;
     conn.active = false;
     this.inHand--;
-    this.lanes.end(conn, conn.inHandler || this.inTurn, this.clock[0]);
+    this.lanes.end(conn, conn.inHandler || this.inTurn, this.clock[0], this.inHand);
     this.control[this.inflight]--;
     this.control[this.served]++;
     if (this.meter !== null) this.meter.measure(conn);
@@ -161,6 +161,15 @@ export abstract class Holder {
 
   markSent(conn: Connection): void {
     if (conn.active) this.o.table.markSent(conn.fd);
+  }
+
+  interim<T>(conn: Connection, send: () => T): T {
+    const { table } = this.o;
+    const begun = table.wasSent(conn.fd);
+    const result = send();
+    // Where the kernel has not taken all of it, nothing else may follow.
+    if (!begun && conn.active && !conn.blocked) table.clearSent(conn.fd);
+    return result;
   }
 
   hold(): number {
@@ -182,14 +191,16 @@ export abstract class Holder {
     else this.drop(conn, null);
   }
 
-  protected keep(conn: Connection): void {
-    const { o, control } = this;
-    const { table } = o;
-    const { fd } = conn;
-    // In this order: a thread that dies in between must not seem to owe an answer.
-    const ahead = conn.early !== null ? READ_AHEAD : 0;
+  /** The connection is as good as between two requests: whoever takes it over goes on with the next. */
+  protected answered({ fd, early }: Connection): void {
+    const { table } = this.o;
+    const ahead = early !== null ? READ_AHEAD : 0;
     table.setFacts(fd, ((table.facts(fd) | SERVED_ONE) & ~(IN_HAND | READ_AHEAD)) | ahead);
     table.clearSent(fd);
+  }
+
+  protected keep(conn: Connection): void {
+    const { o, control } = this;
     if (conn.early !== null) o.again(conn);
     // This response did not say that it is the last: the client may be sending already.
     else if (control[C.DRAINING] === CLOSING) conn.startLinger();
@@ -201,8 +212,8 @@ export abstract class Holder {
     const { table, driver } = this.o;
     const { fd, generation } = conn;
     const facts = table.facts(fd);
+    if ((facts & (REGISTERED | READ_AHEAD)) !== REGISTERED) table.setFacts(fd, (facts | REGISTERED) & ~READ_AHEAD);
     if ((facts & REGISTERED) === 0) {
-      table.setFacts(fd, facts | REGISTERED);
       if (driver.register(fd, generation) < 0) {
         this.drop(conn, null);
         return;

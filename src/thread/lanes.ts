@@ -25,6 +25,9 @@ export const FULL = 3;
 /** A light request that took so long by the coarse clock is looked at again, ms: three ticks of the slowest kernel clock. */
 const SUSPECT_MS = 30;
 
+/** What a thread does besides counts for nothing in a request that was no longer than this in hand, ms. */
+const LONG_MS = 5000;
+
 interface Totals {
   requests: number;
   measured: number;
@@ -59,6 +62,10 @@ export class Lanes {
   private reserved = false;
   /** The lane of the request that has just ended, for take(): given back, another thread would be woken for it meanwhile. */
   private kept = false;
+  /** Route of all that is in hand, -1 = they are of several; how often another one came between them; requests that are over. */
+  private only = -1;
+  private mixes = 0;
+  private ended = 0;
   /** Of the connection that take() returned. */
   generation = 0;
 
@@ -80,6 +87,7 @@ export class Lanes {
     if (routes.fenced(route, now) > 0) return FENCED;
     conn.measured = routes.mustMeasure(route, now);
     conn.laneUs = conn.laneAt = 0;
+    conn.laneMix = -1;
     if (!conn.measured || !routes.heavy(route)) return RUN;
     if (this.reserved || (!this.waiting && this.helper() === 0 && this.enter())) {
       this.reserved = false;
@@ -192,15 +200,22 @@ export class Lanes {
 
   // --- what a request costs ---
 
-  /** The handler is about to be called. */
-  begin(conn: Connection): void {
+  /** The handler is about to be called. others: what else the thread has in hand. */
+  begin(conn: Connection, others: number): void {
+    if (others === 0) this.only = conn.route;
+    else if (this.only !== conn.route) {
+      this.only = -1;
+      this.mixes++;
+    }
     if (!conn.measured) return;
     conn.laneUs = 0;
+    conn.laneMix = this.only < 0 ? -1 : this.mixes;
+    conn.laneEnded = this.ended;
     if (conn.heavy) {
       this.o.yieldAll();
       this.mark(true);
     }
-    conn.laneAt = native.threadCpu();
+    conn.laneAt = conn.laneFrom = native.threadCpu();
   }
 
   /** The handler has returned; what follows is done in callbacks. */
@@ -215,19 +230,36 @@ export class Lanes {
     conn.laneAt = 0;
   }
 
-  /** The request is over. `sync`: it ended before its handler returned, or with it; otherwise in a callback. */
-  end(conn: Connection, sync: boolean, now: number): void {
+  /**
+   * What an asynchronous request has taken that is over now, perhaps `less` than it did: its first and its last stretch. While
+   * all that the thread had in hand was of its route, what the thread did between them is theirs, in equal parts.
+   */
+  private asyncCost(conn: Connection, now: number, others: number): { us: number; less: boolean } {
+    const us = conn.laneUs + native.stretchCpu();
+    if (conn.laneMix !== this.mixes || ((now - conn.began) | 0) > LONG_MS) return { us, less: true };
+    const part = (native.threadCpu() - conn.laneFrom) / (this.ended - conn.laneEnded + others);
+    return { us: Math.max(us, part), less: false };
+  }
+
+  /**
+   * The request is over. `sync`: it ended before its handler returned, or with it; otherwise in a callback. others: what the thread
+   * has in hand still.
+   */
+  end(conn: Connection, sync: boolean, now: number, others: number): void {
     const { routes } = this;
+    this.ended++;
     let total = this.counts[conn.route];
     if (total === undefined) total = this.counts[conn.route] = { requests: 0, measured: 0, cpuUs: 0, waitUs: 0 };
     if (total.requests++ === 0) this.touched.push(conn.route);
     if (conn.queuedMs > 0) total.waitUs += conn.queuedMs * 1000;
     if (conn.measured) {
       this.stop(conn);
-      const us = conn.laneUs + (sync ? 0 : native.stretchCpu());
-      routes.record(conn.route, us, now);
-      total.measured++;
-      total.cpuUs += us;
+      const { us, less } = sync ? { us: conn.laneUs, less: false } : this.asyncCost(conn, now, others);
+      if (!less || routes.tells(conn.route, us, now)) {
+        routes.record(conn.route, us, now);
+        total.measured++;
+        total.cpuUs += us;
+      }
       conn.measured = false;
     } else if (sync && ((now - conn.began) | 0) >= SUSPECT_MS) routes.suspect(conn.route);
     if (!conn.heavy) return;

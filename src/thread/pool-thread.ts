@@ -22,7 +22,7 @@ import type { ThreadTask, ThreadToMain } from '../pool/messages.js';
 import { defaultSelector } from '../selector/epoll.js';
 import type { Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
-import { ACTIVE, C, PARKED, Shared, T } from '../shared/memory.js';
+import { ACTIVE, C, PARKED, Shared, T, TAKEN } from '../shared/memory.js';
 import { ConnTable } from '../shared/tconn.js';
 import { Handler } from './handle.js';
 import { handBack, holdsNothing, isRetiring } from './retire.js';
@@ -52,6 +52,7 @@ export class PoolThread {
   private readonly busyWord: number;
   private readonly stateWord: number;
   private readonly holdWord: number;
+  private readonly heapWord: number;
   private readonly wakeFd: number;
   /** Connections to be gone on with, each in a step of its own, and how many of them went in a row. */
   private readonly againList: Connection[] = [];
@@ -77,6 +78,7 @@ export class PoolThread {
     this.busyWord = this.shared.threadWord(task.slot, T.BUSY);
     this.stateWord = this.shared.threadWord(task.slot, T.STATE);
     this.holdWord = this.shared.threadWord(task.slot, T.HOLD);
+    this.heapWord = this.shared.threadWord(task.slot, T.FULL);
     this.wakeFd = task.shared.threadWake[task.slot];
     this.table = new ConnTable(this.shared);
     this.driver = new Driver(this.shared, this.table, task.slot);
@@ -166,7 +168,7 @@ export class PoolThread {
       native.eventfdWrite(this.wakeFd);
       return false;
     }
-    if (this.againList.length > 0 && !this.taken() && (this.againRow < AGAIN_TURN || this.stopping)) {
+    if (this.againList.length > 0 && !this.sated() && (this.againRow < AGAIN_TURN || this.stopping)) {
       this.againRow++;
       handler.resume(this.againList.shift() as Connection);
       return true;
@@ -255,8 +257,13 @@ export class PoolThread {
     return this.task.concurrency > 0 && this.handler.inHand >= this.task.concurrency;
   }
 
+  /** It must not begin another one: it has enough in hand, or its heap is full and main is about to end it. */
+  private sated(): boolean {
+    return this.taken() || this.control[this.heapWord] !== 0;
+  }
+
   private full(): boolean {
-    return this.stopping || this.taken();
+    return this.stopping || this.sated();
   }
 
   /** Nothing to take: watch, take over the watch, or park. Always false, for step(). */
@@ -297,7 +304,7 @@ export class PoolThread {
       this.watching = false;
       native.pollPause(this.watchPoll, 1);
     }
-    Atomics.store(this.control, this.stateWord, PARKED);
+    Atomics.store(this.control, this.stateWord, this.sated() ? TAKEN : PARKED);
     return false;
   }
 

@@ -11,7 +11,7 @@ import type { Connection } from '../http/connection.js';
 import { FAILED, MESSAGE_DONE, NEED_MORE, RequestParser } from '../http/parser.js';
 import { EAGAIN, native } from '../native/binding.js';
 import { Proxied } from '../shared/proxied.js';
-import { HAS_HEAD, limitAfter, WHOLE } from '../shared/tconn.js';
+import { HAS_HEAD, limitAfter, READ_AHEAD, WHOLE } from '../shared/tconn.js';
 import { AllowList, Forwarded } from '../trust.js';
 import { worthParsing } from './heads.js';
 import { type HandlerOptions, Holder } from './holder.js';
@@ -82,10 +82,11 @@ export abstract class Reader extends Holder {
     const { fd } = conn;
     let have = 0;
     const facts = o.table.facts(fd);
+    // From here on nobody else knows what was read, should this thread die. It is so until keep() or release().
+    o.table.setFacts(fd, (facts | READ_AHEAD) & ~(HAS_HEAD | WHOLE));
     if ((facts & HAS_HEAD) !== 0) {
       while (parser.inputSize - 4096 < native.headLength(fd)) parser.grow(0);
       have = native.headTake(fd, parser.memory, parser.inputAt, parser.inputSize);
-      o.table.setFacts(fd, facts & ~(HAS_HEAD | WHOLE));
       // It has waited for a lane; what may have come behind it is looked for afterwards.
       if ((facts & WHOLE) !== 0) {
         conn.full = true;
@@ -184,7 +185,7 @@ export abstract class Reader extends Holder {
     const { table } = o;
     const { fd } = conn;
     if (lane === WAIT && native.headPut(fd, parser.memory, parser.inputAt, length) >= 0) {
-      table.setFacts(fd, table.facts(fd) | HAS_HEAD | WHOLE);
+      table.setFacts(fd, (table.facts(fd) | HAS_HEAD | WHOLE) & ~READ_AHEAD);
       table.setLimit(fd, limitAfter(this.clock[0], this.clientMs()));
       table.enqueue(fd, this.clock[0]);
       this.lanes.put(fd, conn.generation);

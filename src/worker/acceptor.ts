@@ -3,7 +3,7 @@
  *
  *     listener readable ─> accept ─> admit(fd)
  *     not while: connections are at --worker-connections (unused ones then make room), file descriptors are short, every
- *     thread is stuck and siblings may have a free one, or the worker leaves
+ *     thread is stuck or has its hands full and siblings may have a free one, or the worker leaves
  */
 import type { Config } from '../config/settings.js';
 import type { Logger } from '../log.js';
@@ -48,7 +48,7 @@ export class Acceptor {
   private started = false;
   private atLimit = false;
   private resting = false;
-  /** Every thread of this worker is stuck, and there are siblings. */
+  /** No thread of this worker is free, and there are siblings. */
   private saturated = false;
   /** Since when somebody waits to be accepted meanwhile, 0 = nobody does. */
   private siblingsAt = 0;

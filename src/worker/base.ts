@@ -4,9 +4,12 @@ import { Capture } from '../log/capture.js';
 import { ProcessLogs } from '../log/process-logs.js';
 import { type Logger, reopenLogs } from '../log.js';
 import type { ArbiterToWorker, BootMessage, WorkerToArbiter } from '../messages.js';
+import { native } from '../native/binding.js';
 
 /** ms between two signs of life (gunicorn: notify); the arbiter's --timeout is in seconds. */
 const NOTIFY_MS = 500;
+/** Node's end of the process waits for its threads: not longer than this, ms. */
+const EXIT_MS = 1000;
 /** Exit status of a worker whose worker_int or worker_abort failed (gunicorn's). */
 const HOOK_FAILED = 255;
 
@@ -100,9 +103,12 @@ export abstract class Worker {
     this.hooks.workerAbort((ok) => this.exit(ok ? 1 : HOOK_FAILED));
   }
 
-  /** Ends the process: at once, unless worker_exit returns a promise. */
+  /** Ends the process: at once, unless worker_exit returns a promise. A thread that nothing ends (it is in a system call) has a moment. */
   exit(code: number): void {
     if (this.notifier) clearInterval(this.notifier);
-    this.hooks.workerExit(() => process.exit(code));
+    this.hooks.workerExit(() => {
+      native.exitWithin(code, EXIT_MS);
+      process.exit(code);
+    });
   }
 }

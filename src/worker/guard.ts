@@ -16,7 +16,15 @@ import type { ThreadPool } from '../pool/thread-pool.js';
 import type { Driver } from '../shared/driver.js';
 import { type Shared, T } from '../shared/memory.js';
 import type { Routes } from '../shared/routes.js';
-import { type ConnTable, IN_HAND, OWNER_IDLE, OWNER_THREAD, READ_AHEAD, UPGRADED } from '../shared/tconn.js';
+import {
+  type ConnTable,
+  IN_HAND,
+  OWNER_IDLE,
+  OWNER_QUEUED,
+  OWNER_THREAD,
+  READ_AHEAD,
+  UPGRADED,
+} from '../shared/tconn.js';
 import type { MainAccess } from './access.js';
 import type { Lingerer } from './lingerer.js';
 import type { TConn } from './tconn.js';
@@ -24,18 +32,20 @@ import type { TConn } from './tconn.js';
 /** ms between two checks, and for how long a thread has to be stuck to be looked at. */
 const CHECK_MS = 20;
 const STUCK_MS = 20;
+/** Requests that a line names which may be to blame. */
+const MOST_NAMES = 5;
 /** ms that the inspector has for a stack. */
 const STACK_MS = 150;
 
-type Cause = 'timeout' | 'disconnect' | 'memory' | 'exit' | 'crash';
+type Cause = 'timeout' | 'disconnect' | 'memory' | 'exit' | 'overdue' | 'crash';
 
-const STATUS: Record<Cause, number> = { timeout: 504, disconnect: 503, memory: 503, exit: 500, crash: 500 };
+const STATUS = { timeout: 504, disconnect: 503, memory: 503, exit: 500, overdue: 503, crash: 500 };
 
 /** Why a thread is being ended. */
 interface Sentence {
   cause: Cause;
-  /** The connection whose request is to blame, null = none is known. */
-  conn: TConn | null;
+  /** The connections one of whose requests is to blame, none = it is not known. */
+  suspects: readonly TConn[];
   stack: string | null;
 }
 
@@ -79,7 +89,7 @@ export class Guard {
       const ms = stuckMs(slot);
       if (ms < STUCK_MS || this.sentences.has(slot)) continue;
       any = true;
-      this.judge(slot, ms, now);
+      this.judge(slot, stuckMs, now);
     }
     if (!any) this.goneAt.clear();
   }
@@ -98,30 +108,36 @@ export class Guard {
     for (let slot = 1; slot <= shared.threads; slot++) {
       if (Atomics.load(shared.control, shared.threadWord(slot, T.FULL)) === 0) continue;
       if (this.sentences.get(slot)?.cause === 'memory') continue;
-      this.sentences.set(slot, { cause: 'memory', conn: null, stack: null });
+      this.sentences.set(slot, { cause: 'memory', suspects: [], stack: null });
       pool.kill(slot);
     }
   }
 
-  private judge(slot: number, stuckMs: number, now: number): void {
-    const { table } = this.o;
-    const config = this.o.config();
-    const graceMs = config.timeoutGrace * 1000;
-    const clock = native.clock();
+  private judge(slot: number, stuckMs: (slot: number) => number, now: number): void {
+    const { timeout, timeoutGrace, killOnDisconnect } = this.o.config();
+    const ms = stuckMs(slot);
+    const graceMs = timeoutGrace * 1000;
+    const limitBy = (native.clock() - graceMs) | 0;
     const current = this.current(slot);
-    // Not while the thread is at another request, which is not late: the sweep will answer the late one.
-    const candidates = current !== null ? [current] : this.inHand(slot);
-    for (const conn of candidates) {
-      const limit = table.limit(conn.fd);
-      const late = limit !== 0 && !table.wasSent(conn.fd) && ((clock - limit) | 0) >= graceMs && stuckMs >= graceMs;
-      if (late) return this.end(slot, 'timeout', conn);
-      if (config.killOnDisconnect > 0 && this.goneMs(conn, slot, now) >= config.killOnDisconnect * 1000) {
-        return this.end(slot, 'disconnect', conn);
-      }
+    // In a callback it may be any of those in hand. One that is late, or whose client has left, must not take another with it that
+    // is at work: it takes all of them, or the bound below.
+    const suspects = current !== null ? [current] : this.inHand(slot);
+    const late = suspects.filter((conn) => this.isLate(conn, limitBy));
+    const enough = timeout > 0 ? suspects.length : 1;
+    if (late.length > 0 && late.length >= enough && ms >= graceMs) return this.end(slot, 'timeout', late, stuckMs);
+    if (killOnDisconnect > 0 && suspects.length > 0) {
+      const goneMs = Math.min(...suspects.map((conn) => this.goneMs(conn, slot, now)));
+      if (goneMs >= killOnDisconnect * 1000) return this.end(slot, 'disconnect', suspects, stuckMs);
     }
     // Nobody's deadline: a response that has begun, a timer, what went on after an answer.
-    if (config.timeout > 0 && stuckMs >= config.timeout * 1000 + graceMs)
-      this.end(slot, 'timeout', candidates[0] ?? null);
+    if (timeout > 0 && ms >= timeout * 1000 + graceMs) this.end(slot, 'timeout', suspects, stuckMs);
+  }
+
+  /** Nothing was sent of it, and its deadline was before `clock`. */
+  private isLate({ fd }: TConn, clock: number): boolean {
+    const { table } = this.o;
+    const limit = table.limit(fd);
+    return limit !== 0 && !table.wasSent(fd) && ((clock - limit) | 0) >= 0;
   }
 
   /** The connection whose handler is on the thread's stack. */
@@ -158,38 +174,60 @@ export class Guard {
     return native.headLine(conn.fd).split(/\r?\n/, 1)[0];
   }
 
-  private end(slot: number, cause: Cause, conn: TConn | null): void {
+  private end(slot: number, cause: Cause, suspects: readonly TConn[], stuckMs: (slot: number) => number): void {
     const { pool } = this.o;
-    const sentence: Sentence = { cause, conn, stack: null };
+    const sentence: Sentence = { cause, suspects, stack: null };
     this.sentences.set(slot, sentence);
     const threadId = pool.threadId(slot);
+    const ms = stuckMs(slot);
     void (threadId > 0 ? stackOf(threadId, STACK_MS) : Promise.resolve(null)).then((stack) => {
-      sentence.stack = stack;
-      if (this.sentences.get(slot) === sentence && pool.threadId(slot) === threadId) pool.kill(slot);
+      if (this.sentences.get(slot) !== sentence) return;
+      // Its loop has turned meanwhile: it sees to what is late itself.
+      if (stuckMs(slot) < ms) this.sentences.delete(slot);
+      else {
+        sentence.stack = stack;
+        pool.kill(slot);
+      }
     });
   }
 
   // --- a thread has ended ---
 
+  /** The slot is free: what was decided about its thread is not about the next one. */
+  gone(slot: number): void {
+    this.sentences.delete(slot);
+  }
+
   /** Its clients are answered or dropped, events that it had taken are asked for again. */
   lost(slot: number, error: unknown, retiring: boolean): void {
     const { table, conns, driver, lingerer } = this.o;
-    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error), conn: null, stack: null };
-    this.sentences.delete(slot);
+    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error, retiring), suspects: [], stack: null };
     const hands = this.inHand(slot);
-    const culprit = sentence.conn ?? this.current(slot) ?? (hands.length === 1 ? hands[0] : null);
-    this.report(slot, sentence, culprit, hands, error, retiring);
+    const suspects = this.suspects(slot, sentence, hands);
+    this.report(slot, sentence, suspects, hands, error, retiring);
+    const queued: TConn[] = [];
     for (const [fd, conn] of conns) {
       if (table.generation(fd) !== conn.generation) continue;
-      if (table.inherit(fd, slot)) {
-        // Between two requests, with nothing read of the next: the thread's end is none of its business.
+      if (table.owner(fd) === OWNER_QUEUED) queued.push(conn);
+      else if (table.inherit(fd, slot)) {
+        // Between two requests, with nothing read of the next: the thread's end is none of its business. Otherwise it would wait in vain.
         if ((table.facts(fd) & (IN_HAND | READ_AHEAD | UPGRADED)) === 0) this.o.enqueue(conn);
-        else lingerer.end(conn, this.answer(slot, conn, conn === culprit ? STATUS[sentence.cause] : 503));
+        else lingerer.end(conn, this.answer(slot, conn, suspects.includes(conn) ? STATUS[sentence.cause] : 503));
       } else if (table.owner(fd) === OWNER_IDLE && driver.rearm(fd, conn.generation) < 0) {
         // Not in the selector yet: the thread may have taken it out of main's ring and no further.
         if (table.seize(fd, conn.generation)) this.o.enqueue(conn);
       }
     }
+    this.o.pool.requeue(queued);
+  }
+
+  /** Those of the requests in hand one of which has ended the thread. */
+  private suspects(slot: number, sentence: Sentence, hands: readonly TConn[]): readonly TConn[] {
+    const found = sentence.suspects.filter((conn) => hands.includes(conn));
+    if (found.length > 0) return found;
+    const current = this.current(slot);
+    if (current !== null) return [current];
+    return hands.length === 1 ? hands : [];
   }
 
   /** The answer that is owed, '' where bytes have gone out; the access line of every request that was in hand. */
@@ -200,6 +238,8 @@ export class Guard {
     const head = native.headLine(fd);
     const answer = table.wasSent(fd) ? '' : errorResponse(status, '', '', head.startsWith('HEAD '));
     const durationMs = (native.clock() - table.began(fd)) | 0;
+    // Its thread has not come to it.
+    this.routes.count(table.route(fd), 1, 0, 0);
     access.write(fd, head, status, answer, { thread: slot, durationMs, queueMs: -1 });
     return answer;
   }
@@ -207,8 +247,8 @@ export class Guard {
   private report(
     slot: number,
     { cause, stack }: Sentence,
-    culprit: TConn | null,
-    hands: TConn[],
+    suspects: readonly TConn[],
+    hands: readonly TConn[],
     error: unknown,
     retiring: boolean,
   ): void {
@@ -219,26 +259,32 @@ export class Guard {
       const seconds = ((clock - table.began(conn.fd)) | 0) / 1000;
       return `${this.requestLine(conn)} (id ${table.requestId(conn.fd)}, after ${seconds.toFixed(2)} s)`;
     };
-    const at = culprit === null ? 'no request' : name(culprit);
+    const at = suspects.length === 0 ? 'no request' : suspects.slice(0, MOST_NAMES).map(name).join(' or ');
     const leaving = retiring ? ' while it was being replaced' : '';
     const why = {
       timeout: `Request timed out: ${at}; thread ${slot} was stuck in it and is ended`,
       disconnect: `Client left: ${at}; thread ${slot} was stuck in it and is ended`,
       memory: `Out of memory (${config.threadMemory > 0 ? `--thread-memory ${config.threadMemory} MiB` : "V8's own limit"}): ${at}; thread ${slot} has ended${leaving}`,
       exit: `process.exit() was called: ${at}; thread ${slot} has ended${leaving}`,
+      overdue: `Not over within --graceful-timeout: ${at}; thread ${slot} was being replaced and has ended`,
       crash: `Unexpected end: ${at}; thread ${slot} has ended${leaving}`,
     }[cause];
     if (stack !== null) log.error(why, Object.assign(new Error(), { stack }));
     else if (cause === 'memory') log.error(why);
+    else if (cause === 'overdue') log.warning(why);
     else if (cause === 'timeout' || cause === 'disconnect') log.error(`${why} (in native code: no stack)`);
     else log.error(why, error);
-    const others = hands.filter((conn) => conn !== culprit).map(name);
+    const others = hands.filter((conn) => !suspects.includes(conn)).map(name);
     if (others.length > 0)
       log.warning(`Also on thread ${slot}, answered 503 where nothing was sent: ${others.join(', ')}`);
-    if (culprit === null) return;
-    const route = table.route(culprit.fd);
-    if (cause === 'timeout' || cause === 'disconnect')
-      this.routes.record(route, ((clock - table.began(culprit.fd)) | 0) * 1000, clock);
+    const [route, ...more] = new Set(suspects.map(({ fd }) => table.route(fd)));
+    // Nothing is held against a route that only might have been it.
+    if (route === undefined || more.length > 0 || cause === 'overdue') return;
+    if (cause === 'timeout' || cause === 'disconnect') {
+      const us = ((clock - table.began(suspects[0].fd)) | 0) * 1000;
+      this.routes.record(route, us, clock);
+      this.routes.count(route, 0, us, 0);
+    }
     const { fenceKills, fenceWindow, fenceTime } = config;
     if (fenceKills === 0) return;
     if (!this.routes.ended(route, clock, fenceKills, fenceWindow * 1000, fenceTime * 1000)) return;
@@ -248,7 +294,9 @@ export class Guard {
   }
 }
 
-function causeOf(error: unknown): Cause {
+function causeOf(error: unknown, retiring: boolean): Cause {
   if (isOutOfMemory(error)) return 'memory';
+  // Nobody else ends one without a sentence.
+  if (retiring && error instanceof Error && error.name === 'AbortError') return 'overdue';
   return error instanceof Error && /exited with code/.test(error.message) ? 'exit' : 'crash';
 }

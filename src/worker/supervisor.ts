@@ -15,7 +15,7 @@
 import { usableCpus } from '../config/cpus.js';
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
-import { ABSENT, ACTIVE, C, type Shared, T } from '../shared/memory.js';
+import { ABSENT, ACTIVE, C, type Shared, T, TAKEN } from '../shared/memory.js';
 import { HEAVY_US } from '../shared/routes.js';
 
 /** Mean time of a request from which another thread helps, microseconds. */
@@ -34,6 +34,8 @@ const CALM_TICK_MS = 4;
 /** Without CPU time and without a new request for so long, a thread is blocked in a call and not just waiting for a CPU. */
 const BLOCKED_US = 5000;
 const SLOWEST_TICK_MS = 25;
+/** The same while no thread can take a request: how long each has waited is to be known to 10 ms. */
+const WAITING_TICK_MS = 8;
 /** For how long a response may wait for others to leave with it, microseconds, and how many may leave together. */
 const HOLD_US = 300;
 const HOLD_MOST = 16;
@@ -42,11 +44,21 @@ const LATE_US = 4000;
 /** Work between two looks, of any thread, that makes a slow supervisor quick again, microseconds. */
 const STIR_US = 1000;
 
+/** What a look has seen of the threads that are there and stay. */
+export interface Seen {
+  /** None could take anything at once since the last look. */
+  allBusy: boolean;
+  /** No loop turned, and none has begun a request. */
+  allStuck: boolean;
+  /** Each is stuck, or has as many requests in hand as may be. */
+  noneFree: boolean;
+}
+
 export interface SupervisorOptions {
   shared: Shared;
   pool: ThreadPool;
-  /** Called at each look; allBusy: no thread has been free since the last one; allStuck: none has begun a request either. */
-  onTick(allBusy: boolean, allStuck: boolean): void;
+  /** Called at each look. */
+  onTick(seen: Seen): void;
   /** A request of the slot's thread is heavy, which was not known of its route. */
   onHeavy(slot: number, us: number): void;
 }
@@ -70,6 +82,9 @@ export class Supervisor {
   private held = 0;
   private calm = 0;
   private period = TICK_MS;
+  /** As of the last look: threads that are there and stay, and whether none of them can take anything. */
+  private present = 0;
+  private allBusy = false;
 
   constructor(options: SupervisorOptions) {
     this.o = options;
@@ -89,8 +104,11 @@ export class Supervisor {
   start(): void {
     if (this.timer !== null && this.period === TICK_MS) return;
     this.quiet = this.calm = 0;
-    this.look(0);
-    this.at = performance.now();
+    if (this.timer === null) {
+      // Where it ticks, a look over no time at all would make it forget for how long a thread has been stuck.
+      this.look(0);
+      this.at = performance.now();
+    }
     this.setPeriod(TICK_MS);
   }
 
@@ -139,10 +157,12 @@ export class Supervisor {
     }
     if (++this.quiet <= QUIET_TICKS) return;
     // From here on a thread that begins a turn wakes us. Work that begins otherwise (a timer's, for a request in hand,
-    // or a WebSocket's) does not, so as long as there may be such we go on looking, at long intervals.
+    // or a WebSocket's) does not, so as long as there may be such we go on looking, at long intervals. So we do while
+    // requests would wait with nobody to see them: every thread has its hands full, or there is none.
     Atomics.store(control, C.SUPERVISING, 0);
-    if (this.o.pool.inflight + this.o.pool.upgraded === 0) this.stop();
-    else if (this.period < SLOWEST_TICK_MS) this.setPeriod(Math.min(SLOWEST_TICK_MS, this.period * 2));
+    const slowest = this.allBusy ? WAITING_TICK_MS : SLOWEST_TICK_MS;
+    if (this.present > 0 && this.o.pool.inflight + this.o.pool.upgraded === 0) this.stop();
+    else if (this.period !== slowest) this.setPeriod(Math.min(slowest, this.period * 2));
     // A thread that began a turn in between has seen the flag and not woken us.
     if (this.anyBusy() && Atomics.compareExchange(control, C.SUPERVISING, 0, 1) === 0) this.start();
   }
@@ -168,6 +188,7 @@ export class Supervisor {
     let held = 0;
     let heldActive = 0;
     let stuck = 0;
+    let unfree = 0;
     let busy = 0;
     let heavy = 0;
     let present = 0;
@@ -177,7 +198,8 @@ export class Supervisor {
       const begun = control[shared.threadWord(slot, T.BEGUN)];
       const requests = (begun - this.begun[slot]) | 0;
       this.begun[slot] = begun;
-      const isAbsent = control[shared.threadWord(slot, T.STATE)] === ABSENT;
+      const state = control[shared.threadWord(slot, T.STATE)];
+      const isAbsent = state === ABSENT;
       const idle = isAbsent ? -1 : native.loopIdle(slot);
       if (idle < 0) {
         // A spare slot, or one whose thread has died and is not replaced yet: no work, and no room for any.
@@ -209,9 +231,10 @@ export class Supervisor {
       const turns = native.loopTurns(slot);
       this.unturned[slot] = isBusy && turns === this.turns[slot] ? this.unturned[slot] + elapsedUs : 0;
       this.turns[slot] = turns;
-      if (isBusy && stays) busy++;
+      if ((isBusy || state === TAKEN) && stays) busy++;
       heavy += this.late(slot);
       pool.stuck[slot] = isBusy && requests === 0;
+      if (stays && (pool.stuck[slot] || state === TAKEN)) unfree++;
       if (pool.stuck[slot]) {
         if (stays) stuck++;
         // A request longer than those before it: what it keeps waiting leaves now.
@@ -220,7 +243,7 @@ export class Supervisor {
       const hold = isBusy && requests > 0 ? Math.min(HOLD_MOST, Math.floor((HOLD_US * requests) / busyUs)) : 0;
       control[shared.threadWord(slot, T.HOLD)] = hold;
       if (this.heldUp[slot] > 0) held++;
-      if (control[shared.threadWord(slot, T.STATE)] === ACTIVE) {
+      if (state === ACTIVE) {
         active++;
         if (this.heldUp[slot] > 0) heldActive++;
       }
@@ -234,7 +257,9 @@ export class Supervisor {
     // Requests wait although there is a thread for them: who became free did not see them.
     if (control[C.QUEUED] > 0 && !pool.wakeParked(heavy >= control[C.LANES]) && heavy < control[C.LANES])
       pool.wakeLeader();
-    this.o.onTick(busy === present, stuck === present);
+    this.allBusy = busy === present;
+    this.present = present;
+    this.o.onTick({ allBusy: this.allBusy, allStuck: stuck === present, noneFree: unfree === present });
     return any;
   }
 

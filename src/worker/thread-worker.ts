@@ -35,7 +35,7 @@ import { Recycler } from './recycler.js';
 import { StatusServer } from './status.js';
 import { healthAnswer } from './status-head.js';
 import { Health } from './status-report.js';
-import { Supervisor } from './supervisor.js';
+import { type Seen, Supervisor } from './supervisor.js';
 import type { TConn } from './tconn.js';
 import { WaitQueue } from './wait-queue.js';
 import { startWatchdog } from './watchdog.js';
@@ -117,7 +117,10 @@ export class ThreadWorker extends Worker {
       onLost: (slot, error, retiring) => {
         this.logs.statsd?.increment('tunicorn.threads.lost');
         this.guard.lost(slot, error, retiring);
+        // Who waits is looked after until there is a thread again.
+        this.supervisor?.start();
       },
+      onGone: (slot) => this.guard.gone(slot),
     });
     this.health = new Health({
       shared: this.shared,
@@ -142,7 +145,7 @@ export class ThreadWorker extends Worker {
       : new Supervisor({
           shared: this.shared,
           pool: this.pool,
-          onTick: (allBusy, allStuck) => this.onTick(allBusy, allStuck),
+          onTick: (seen) => this.onTick(seen),
           onHeavy: (slot, us) => this.guard.learn(slot, us),
         });
     const { shared, table, driver, pool, log } = this;
@@ -281,13 +284,13 @@ export class ThreadWorker extends Worker {
     return false;
   }
 
-  private onTick(allBusy: boolean, allStuck: boolean): void {
+  private onTick({ allBusy, allStuck, noneFree }: Seen): void {
     this.health.look(allStuck);
     this.pool.flushOverflow();
     this.allBusy = allBusy;
     this.waiting.tick(allBusy);
     this.guard.check((slot) => (this.supervisor as Supervisor).stuckMs(slot));
-    this.acceptor.leaveToSiblings(allStuck && this.boot.config.workers > 1);
+    this.acceptor.leaveToSiblings(noneFree && this.boot.config.workers > 1);
     this.checkMaxRequests();
   }
 

@@ -122,7 +122,6 @@ export class WaitQueue {
   private inspect(conn: TConn, clock: number): boolean {
     const { table, lingerer } = this.o;
     const { fd } = conn;
-    table.setLimit(fd, 0);
     const n = native.peekBytes(fd, this.head, HEAD);
     // The end of one that asks for nothing is no request.
     if (n === 0 && (table.facts(fd) & HAS_HEAD) === 0) {
@@ -137,7 +136,7 @@ export class WaitQueue {
       return true;
     }
     const ms = Number(this.deadlineHeader?.exec(head.latin1Slice())?.[1] ?? 0);
-    table.setLimit(fd, limitAfter(clock, ms));
+    if (ms > 0) table.setLimit(fd, limitAfter(clock, ms));
     return false;
   }
 

@@ -2,11 +2,12 @@
  * Threads that die at any instant while they use every kind of call: the process goes on, and nothing of them is left.
  */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import { ENOENT, EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, native } from '../../../src/native/binding.js';
+import { EINVAL, ENOENT, EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, native } from '../../../src/native/binding.js';
 import { ok, openFds, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 import type { Fixture } from './thread-fixture.js';
@@ -70,4 +71,26 @@ test('threads are terminated at any instant, hundreds of times', async () => {
   await until(() => process.getActiveResourcesInfo().length <= resources, { what: 'their handles to be closed' });
   assert.equal(native.loopIdle(1000), ENOENT);
   for (const fd of [...sockets, ...wakes, epfd]) assert.equal(native.close(fd), 0, 'still open, and ours');
+});
+
+test('exitWithin ends a process whose end waits for a thread in a system call', () => {
+  const binding = new URL('../../../src/native/binding.js', import.meta.url).href;
+  const program = `import { Worker } from 'node:worker_threads';
+    import { native } from ${JSON.stringify(binding)};
+    const inCall = new Int32Array(new SharedArrayBuffer(4));
+    const code = \`import { execSync } from 'node:child_process';
+      import { workerData } from 'node:worker_threads';
+      Atomics.store(workerData, 0, 1);
+      execSync('sleep 3');\`;
+    new Worker(code, { eval: true, workerData: inCall });
+    setInterval(() => {
+      if (Atomics.load(inCall, 0) === 0) return;
+      native.exitWithin(7, 200);
+      process.exit(3);
+    }, 100);`;
+  const begun = performance.now();
+  const { status, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' });
+  assert.equal(status, 7, stderr);
+  assert.ok(performance.now() - begun < 15_000);
+  assert.equal(native.exitWithin(0, -1), EINVAL);
 });

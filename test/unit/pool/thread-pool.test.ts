@@ -16,12 +16,15 @@ import { type Outcome, ThreadPool } from '../../../src/pool/thread-pool.js';
 import { tinypoolHost } from '../../../src/pool/tinypool.js';
 import { Driver } from '../../../src/shared/driver.js';
 import { ABSENT, allocate, C, Shared, T } from '../../../src/shared/memory.js';
-import { ConnTable, OWNER_FREE, OWNER_IDLE } from '../../../src/shared/tconn.js';
+import { ReadyRing } from '../../../src/shared/ready-ring.js';
+import { ConnTable, HAS_HEAD, IN_HAND, OWNER_FREE, OWNER_IDLE, READ_AHEAD } from '../../../src/shared/tconn.js';
 import { ok, openFds, readAll, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 
 const ENTRY = new URL('../../../src/thread/entry.js', import.meta.url);
 const APP = fileURLToPath(new URL('./app-fixture.js', import.meta.url));
+/** The same, but loading it never ends where the file that HANGS_UNLESS names is missing. */
+const HANGING = fileURLToPath(new URL('./hanging-fixture.js', import.meta.url));
 
 const folder = mkdtempSync(join(tmpdir(), 'tunicorn-pool-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -42,13 +45,14 @@ class Rig {
   readonly shared: Shared;
   readonly table: ConnTable;
   readonly pool: ThreadPool;
+  readonly gone: number[] = [];
   readonly lost: Array<{ slot: number; error: unknown; retiring: boolean }> = [];
   private readonly clients: Client[] = [];
   private readonly ticker: NodeJS.Timeout;
 
   readonly config: Config;
 
-  constructor(host: (options: HostOptions) => ThreadHost, threads: number, app = APP, slots = threads) {
+  constructor(host: (options: HostOptions) => ThreadHost, threads: number, app = APP, slots = threads, bootMs = 0) {
     const epfd = ok(native.epollCreate());
     const threadWake = Array.from({ length: slots + 1 }, () => ok(native.eventfd()));
     this.shared = new Shared(allocate(slots, 4096, { epfd, mainWake: ok(native.eventfd()), threadWake }));
@@ -64,6 +68,8 @@ class Rig {
       wanted: threads,
       concurrency: 0,
       keepAlive: true,
+      bootMs: () => bootMs,
+      onGone: (slot) => this.gone.push(slot),
       onLost: (slot, error, retiring) => {
         this.lost.push({ slot, error, retiring });
         for (const { conn } of this.clients) {
@@ -208,6 +214,25 @@ for (const [name, host] of [
           await until(() => rig.table.owner(gone.conn.fd) === OWNER_FREE);
           future.addDoneCallback((f) => (told += f.result().kept ? 100 : 1));
           assert.equal(told, 2);
+        },
+      );
+    });
+
+    test('what only its thread has read of a connection is a fact of it', async () => {
+      await withRig(
+        () => new Rig(host, 1),
+        async (rig) => {
+          await rig.pool.start();
+          const { client, future } = rig.submit('/one');
+          const { fd } = client.conn;
+          const facts = () => rig.table.facts(fd) & (READ_AHEAD | HAS_HEAD | IN_HAND);
+          await outcome(future);
+          assert.equal(facts(), 0);
+          assert.equal(native.sendString(client.fd, 'GET /slow HTTP/1.1\r\n', 0), 0);
+          await until(() => facts() === HAS_HEAD && rig.table.owner(fd) === OWNER_IDLE, { what: 'half a head' });
+          assert.equal(native.sendString(client.fd, 'Host: x\r\n\r\n', 0), 0);
+          await rig.slotInHand();
+          await until(() => facts() === (READ_AHEAD | IN_HAND), { what: 'a request in hand' });
         },
       );
     });
@@ -490,6 +515,44 @@ for (const [name, host] of [
       );
     });
 
+    test('whoever ends is told of once: one that died, one that was replaced, one that never began', async () => {
+      await withRig(
+        () => new Rig(host, 1, APP, 3),
+        async (rig) => {
+          await rig.pool.start();
+          const [first] = rig.running;
+          await outcome(rig.submit('/exit').future);
+          await until(() => rig.running.length === 1 && rig.running[0] !== first, { what: 'its successor' });
+          assert.deepEqual(rig.gone.splice(0), [first]);
+          const [second] = rig.running;
+          assert.equal(await rig.pool.replace(second, 'a test'), true);
+          await until(() => rig.gone.length === 1, { what: 'the end of the old thread' });
+          assert.deepEqual(rig.gone.splice(0), [second]);
+          assert.equal(await rig.pool.reload({ ...rig.config, app: `${APP}.missing.js` }), false);
+          assert.equal(rig.gone.length, 1);
+          assert.equal(rig.lost.length, 1);
+        },
+      );
+    });
+
+    test('a successor that does not come up is ended in time, and the next one is tried', async () => {
+      await withRig(
+        () => new Rig(host, 1, HANGING, 3, 500),
+        async (rig) => {
+          const go = flag();
+          process.env.HANGS_UNLESS = go;
+          writeFileSync(go, '');
+          await rig.pool.start();
+          rmSync(go);
+          await outcome(rig.submit('/exit').future);
+          await until(() => rig.gone.length >= 2, { what: 'the end of one that hangs' });
+          writeFileSync(go, '');
+          await until(() => rig.running.length === 1, { what: 'one that comes up' });
+          assert.deepEqual(await outcome(rig.submit('/after').future), { kept: true });
+        },
+      );
+    });
+
     test('an app that does not load: start rejects with its error', async () => {
       for (let i = 0; i < 5; i++) {
         await withRig(
@@ -507,6 +570,21 @@ for (const [name, host] of [
     });
   });
 }
+
+test('requeue: what is QUEUED and stands in no ring comes into it once', async () => {
+  const rig = new Rig(inlineHost, 1);
+  const [first, second] = [rig.connect().conn, rig.connect().conn];
+  for (const { fd, generation } of [first, second]) {
+    rig.table.handOver(fd, false);
+    assert.ok(rig.table.await(fd, generation, 0));
+  }
+  rig.pool.enqueue(second);
+  rig.pool.requeue([first, second]);
+  rig.pool.requeue([first, second]);
+  const ring = new ReadyRing(rig.shared, 0);
+  assert.deepEqual([ring.take(), ring.take(), ring.take()], [second.fd, first.fd, -1]);
+  await rig.end();
+});
 
 describe('ThreadPool on the main thread (sync)', () => {
   test('an app that does not load: start rejects with its error', async () => {

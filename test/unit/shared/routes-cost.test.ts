@@ -200,6 +200,15 @@ describe('cost', () => {
     assert.equal(routes.cost(routes.find('GET', '/unknown')), 0);
   });
 
+  test('what is only known in part says nothing against a heavy route, unless nothing else was heard for long', () => {
+    const heavy = setup(4, 50_000);
+    assert.equal(heavy.routes.tells(heavy.route, 100, 0), false);
+    assert.equal(heavy.routes.tells(heavy.route, 20_000, 0), true);
+    assert.equal(heavy.routes.tells(heavy.route, 100, 60_000), true);
+    const light = setup(4, 100);
+    assert.equal(light.routes.tells(light.route, 100, 0), true);
+  });
+
   test('threads share what they learn; everything else learns too', () => {
     const memory = allocate();
     const [one, two] = [new Routes(memory), new Routes(memory)];

@@ -85,6 +85,15 @@ describe('ReadyRing', () => {
     });
   }
 
+  test('each tells of what stands in it, across the wrap of the counters', () => {
+    const ring = make(0x7fffffff - 2);
+    for (let i = 0; i < 6; i++) ring.put(i, i + 5);
+    ring.take();
+    const seen: number[] = [];
+    ring.each((fd, generation) => seen.push(fd, generation));
+    assert.deepEqual(seen, [1, 6, 2, 7, 3, 8, 4, 9, 5, 10]);
+  });
+
   test('rings of different slots do not touch each other', () => {
     const shared = new Shared(allocate(2, 1, NO_FDS));
     const rings = [0, 1, 2].map((slot) => new ReadyRing(shared, slot));
@@ -306,6 +315,34 @@ describe('ConnTable', () => {
     shared.control[C.ACCEPT_PAUSED] = 1;
     table.close(other);
     assert.equal(native.eventfdRead(shared.memory.mainWake), 1);
+    done();
+  });
+
+  test('a close waits while main is in a call on the fd', async () => {
+    const { shared, table, fd, generation, done } = make();
+    table.handOver(fd, false);
+    assert.ok(table.claim(fd, generation, 1));
+    const PROBE = 1 << 11;
+    Atomics.or(shared.conns, fd * CONN_WORDS, PROBE);
+    const closing = sharedWords(1);
+    const worker = new Worker(
+      `const { parentPort, workerData: { conns, at, probe, fd, closing } } = require('node:worker_threads');
+       parentPort.postMessage('up');
+       Atomics.wait(closing, 0, 0);
+       Atomics.wait(closing, 0, 1, 50);
+       let open = true;
+       try { require('node:fs').fstatSync(fd); } catch { open = false; }
+       Atomics.and(conns, at, ~probe);
+       parentPort.postMessage(open);`,
+      { eval: true, workerData: { conns: shared.conns, at: fd * CONN_WORDS, probe: PROBE, fd, closing } },
+    );
+    await once(worker, 'message');
+    Atomics.store(closing, 0, 1);
+    Atomics.notify(closing, 0);
+    table.close(fd);
+    assert.deepEqual(await once(worker, 'message'), [true]);
+    assert.equal(table.owner(fd), OWNER_FREE);
+    await worker.terminate();
     done();
   });
 

@@ -1,0 +1,62 @@
+/** Supervisor: what it knows of a thread that is stuck, with a real thread and a pool that is made up. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { ACTIVE, allocate, C, Shared, T } from '../../../src/shared/memory.js';
+import { type Seen, Supervisor } from '../../../src/worker/supervisor.js';
+import { until } from '../../support/poll.js';
+
+const BINDING = new URL('../../../src/native/binding.js', import.meta.url).href;
+
+/** A thread whose loop is slot 1's, and which spins from then on. */
+async function spinning(): Promise<Worker> {
+  const worker = new Worker(
+    `import(${JSON.stringify(BINDING)}).then(({ native }) => {
+      native.loopRegister(1);
+      require('node:worker_threads').parentPort.postMessage('up');
+      setTimeout(() => { while (true); }, 50);
+    });`,
+    { eval: true },
+  );
+  await once(worker, 'message');
+  return worker;
+}
+
+test('wake-ups of main do not make it forget for how long a thread has been stuck', async () => {
+  const shared = new Shared(allocate(2, 16, { epfd: -1, mainWake: -1, threadWake: [] }));
+  const seen: Seen[] = [];
+  const pool = { stuck: [], inflight: 1, upgraded: 0, wakeParked: () => false, wakeLeader() {} };
+  const supervisor = new Supervisor({
+    shared,
+    pool: pool as never,
+    onTick: (now) => seen.push(now),
+    onHeavy() {},
+  });
+  const worker = await spinning();
+  try {
+    shared.control[shared.threadWord(1, T.STATE)] = ACTIVE;
+    // Another one watches, so that it looks less often.
+    shared.control[C.LEADER] = 2;
+    supervisor.start();
+    const begun = performance.now();
+    let longest = 0;
+    while (performance.now() - begun < 1500) {
+      await sleep(20);
+      supervisor.start();
+      longest = Math.max(longest, supervisor.stuckMs(1));
+    }
+    assert.ok(longest > 700, `${longest} ms of 1500`);
+    assert.equal(seen.at(-1)?.allStuck, true);
+    // No thread at all: it goes on looking, for those who wait.
+    shared.control[shared.threadWord(1, T.STATE)] = 0;
+    pool.inflight = 0;
+    seen.length = 0;
+    await until(() => seen.length > 50, { what: 'looks' });
+    assert.equal(seen.at(-1)?.allBusy, true);
+  } finally {
+    supervisor.stop();
+    await worker.terminate();
+  }
+});
