@@ -23,7 +23,9 @@ import { native } from '../native/binding.js';
 import { bridge } from './bridge.js';
 import type { Endpoint, FromFront, FrontSettings, ToFront } from './messages.js';
 import { Presence } from './presence.js';
+import { limitSession } from './sessions.js';
 import { forward } from './streams.js';
+import { Takers } from './takers.js';
 
 /** Fields of a request of HTTP/2, pseudo ones counted in. */
 const MAX_FIELDS = 40_000;
@@ -37,6 +39,7 @@ class Front {
   private h2: Http2Server;
   private readonly sessions = new Set<ServerHttp2Session>();
   private readonly presence = new Presence();
+  private readonly takers = new Takers(() => this.settings.sendMs);
   private draining = false;
   private readonly tell: (message: FromFront) => void;
 
@@ -63,6 +66,7 @@ class Front {
     raw.once('close', () => this.tell({ type: 'closed' }));
     // What happens to it is told by the TLS socket.
     raw.on('error', () => {});
+    this.takers.watch(raw);
     this.tls.emit('connection', raw);
   }
 
@@ -110,7 +114,7 @@ class Front {
   }
 
   private http2Server(): Http2Server {
-    const { http2, idleMs } = this.settings;
+    const { http2, handshakeMs, idleMs, lingerMs, sendMs } = this.settings;
     const server = createHttp2Server({
       // The list's size bounds it, and the engine has its own limit, which it answers with 431.
       maxHeaderListPairs: MAX_FIELDS,
@@ -123,12 +127,7 @@ class Front {
     });
     server.on('session', (session) => {
       this.sessions.add(session);
-      let streams = 0;
-      if (idleMs > 0) session.setTimeout(idleMs, () => streams === 0 && session.close());
-      session.on('stream', (stream) => {
-        streams++;
-        stream.once('close', () => streams--);
-      });
+      limitSession(session, { firstMs: handshakeMs, idleMs, lingerMs });
       session.once('close', () => this.sessions.delete(session));
     });
     // The session ends with its socket; there is nobody else to tell.
@@ -136,7 +135,12 @@ class Front {
     // The fields as they came are left out of the types.
     const onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw: string[]) => {
       const client = stream.session?.socket as TLSSocket | undefined;
-      forward(stream, headers, raw, () => this.openPlain(client));
+      forward(stream, headers, raw, {
+        sendMs,
+        open: () => this.openPlain(client),
+        refused: (status, reason) =>
+          this.tell({ type: 'refused', client: client?.remoteAddress ?? '', status, reason }),
+      });
     };
     server.on('stream', onStream as unknown as () => void);
     return server;

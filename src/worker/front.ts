@@ -38,6 +38,7 @@ export function frontSettings(config: Config, material: TlsMaterial): FrontSetti
       maxHeaderListSize: config.http2MaxHeaderListSize,
     },
     handshakeMs: config.headerTimeout * 1000 || DEFAULT_MS,
+    sendMs: config.sendTimeout * 1000,
     lingerMs: config.sendTimeout * 1000 || DEFAULT_MS,
     idleMs: config.keepalive * 1000,
   };
@@ -107,7 +108,10 @@ export class Front {
   private receive(message: FromFront): void {
     if (message.type === 'plain') this.o.admit(message);
     else if (message.type === 'failed') this.o.log.debug(`TLS handshake failed: ${message.reason}`);
-    else {
+    else if (message.type === 'refused') {
+      const { client, status, reason } = message;
+      this.o.log.info(`Refused a request from ${client || 'a client'}: ${status} ${reason}`);
+    } else {
       this.open--;
       this.o.onClosed();
     }
