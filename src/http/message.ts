@@ -5,7 +5,7 @@
  */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import './early-hints.js';
+import './interim.js';
 import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
