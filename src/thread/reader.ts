@@ -139,9 +139,12 @@ export abstract class Reader extends Holder {
     }
     conn.secure = this.tls;
     const wrong = parser.notable ? lookAtFields(this, conn) : '';
-    if (wrong !== '') {
+    // RFC 9110, 7.4: a request for https has to come by it, or from a gateway that is trusted to say so.
+    const misdirected = parser.https && !conn.secure && !conn.trusted;
+    if (wrong !== '' || misdirected) {
       parser.end(message);
-      this.refused(conn, 400, wrong);
+      if (wrong !== '') this.refused(conn, 400, wrong);
+      else this.refused(conn, 421, 'A target of https on a connection in the clear');
       return;
     }
     const lane = this.lanes.judge(conn, parser.method, parser.url, this.clock[0]);
