@@ -9,29 +9,37 @@
 import { ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
 
 const { prototype } = ServerResponse;
-const nodes = {
-  writeContinue: prototype.writeContinue,
-  writeProcessing: prototype.writeProcessing,
-  writeEarlyHints: prototype.writeEarlyHints,
-};
 
-/** True where an interim response is not for the client. */
-function unknownTo({ req }: ServerResponse, callback: (() => void) | undefined): boolean {
-  if (req?.httpVersionMajor !== 1 || req.httpVersionMinor !== 0) return false;
-  if (typeof callback === 'function') process.nextTick(callback);
-  return true;
+interface Raw {
+  _writeRaw?(data: string, encoding: string, callback?: () => void): boolean;
 }
 
-prototype.writeContinue = function writeContinue(this: ServerResponse, callback): void {
-  if (!unknownTo(this, callback)) nodes.writeContinue.call(this, callback);
-};
+type Interim = (this: ServerResponse, ...args: never[]) => void;
 
-prototype.writeProcessing = function writeProcessing(this: ServerResponse, callback): void {
-  if (!unknownTo(this, callback)) nodes.writeProcessing.call(this, callback);
-};
+/** In Node's own function everything but the sending. */
+function notToOldClients<F extends Interim>(write: F): F {
+  return function interim(this: ServerResponse, ...args: never[]): void {
+    if (this.req?.httpVersionMajor !== 1 || this.req.httpVersionMinor !== 0) return write.apply(this, args);
+    const raw = this as Raw;
+    raw._writeRaw = (_data, _encoding, callback) => {
+      if (typeof callback === 'function') process.nextTick(callback);
+      return true;
+    };
+    try {
+      write.apply(this, args);
+    } finally {
+      delete raw._writeRaw;
+    }
+  } as F;
+}
+
+prototype.writeContinue = notToOldClients(prototype.writeContinue);
+prototype.writeProcessing = notToOldClients(prototype.writeProcessing);
+
+const writeEarlyHints = notToOldClients(prototype.writeEarlyHints);
 
 /** Throws ERR_INVALID_HTTP_TOKEN or ERR_INVALID_CHAR, as setHeader() does, before a byte is sent. */
-prototype.writeEarlyHints = function writeEarlyHints(this: ServerResponse, hints, callback): void {
+prototype.writeEarlyHints = function (this: ServerResponse, hints, callback): void {
   if (typeof hints === 'object' && hints !== null) {
     for (const [name, value] of Object.entries(hints)) {
       validateHeaderName(name);
@@ -39,5 +47,5 @@ prototype.writeEarlyHints = function writeEarlyHints(this: ServerResponse, hints
       if (name !== 'link' || (value !== undefined && value !== null)) validateHeaderValue(name, String(value));
     }
   }
-  if (!unknownTo(this, callback)) nodes.writeEarlyHints.call(this, hints, callback);
+  writeEarlyHints.call(this, hints, callback);
 };
