@@ -66,7 +66,7 @@ export abstract class Reader extends Holder {
     if (conn.closed || conn.active || conn.lingering) return;
     const { early } = conn;
     if (early === null) {
-      this.receive(conn);
+      this.receive(conn, true);
       return;
     }
     conn.early = null;
@@ -77,7 +77,8 @@ export abstract class Reader extends Holder {
     this.process(conn, early.length, 0, early);
   }
 
-  private receive(conn: Connection): void {
+  /** pending: events came while the connection was being served. They may be two, the second of them the end of the client's side. */
+  private receive(conn: Connection, pending = false): void {
     const { parser, o } = this;
     const { fd } = conn;
     let have = 0;
@@ -97,7 +98,7 @@ export abstract class Reader extends Holder {
     const room = parser.inputSize - have;
     const n = native.recvHead(fd, parser.memory, parser.inputAt, have, room);
     if (n > 0) {
-      conn.full = n === room;
+      conn.full = n === room || pending;
       conn.bytesRead += n;
       if (this.proxied?.isUnread(facts)) this.begin(conn, this.proxied, have + n, have);
       else this.process(conn, have + n, have, null);
