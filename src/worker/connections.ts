@@ -119,7 +119,8 @@ export class Connections {
       enqueue(conn);
       return false;
     }
-    if (late && (facts & HAS_HEAD) !== 0) {
+    // An empty line begins no request.
+    if (late && (facts & HAS_HEAD) !== 0 && /[^\r\n]/.test(native.headLine(fd))) {
       // It may be sending still: to close at once would be a reset, which takes the answer with it.
       const answer = errorResponse(408);
       access.write(fd, '', 408, answer, { thread: '', durationMs: -1, queueMs: -1 });

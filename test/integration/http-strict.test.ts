@@ -332,6 +332,8 @@ for (const kind of KINDS) {
         assert.equal((await client.response()).status, 408);
         assert.equal(await client.end(), '');
         client.destroy();
+        // An empty line is no request.
+        for (const text of [`${GET}\r\n\r\n`, '\r\n']) assert.doesNotMatch(await server.talk(text), / 408 /);
       }),
     );
 
