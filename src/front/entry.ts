@@ -26,6 +26,7 @@ import { Presence } from './presence.js';
 import { limitSession } from './sessions.js';
 import { forward } from './streams.js';
 import { Takers } from './takers.js';
+import { Unused } from './unused.js';
 
 /** Fields of a request of HTTP/2, pseudo ones counted in. */
 const MAX_FIELDS = 40_000;
@@ -40,6 +41,7 @@ class Front {
   private readonly sessions = new Set<ServerHttp2Session>();
   private readonly presence = new Presence();
   private readonly takers = new Takers(() => this.settings.sendMs);
+  private readonly unused = new Unused();
   private draining = false;
   private readonly tell: (message: FromFront) => void;
 
@@ -53,6 +55,7 @@ class Front {
   receive(message: ToFront): void {
     if (message.type === 'take') this.take(message.fd);
     else if (message.type === 'drain') this.drain();
+    else if (message.type === 'makeRoom') this.unused.makeRoom(message.most);
     else {
       this.settings = message.settings;
       this.tls = this.tlsServer();
@@ -63,7 +66,11 @@ class Front {
   private take(fd: number): void {
     const raw = new Socket({ fd });
     raw.setNoDelay(true);
-    raw.once('close', () => this.tell({ type: 'closed' }));
+    this.unused.add(raw, () => raw.destroy());
+    raw.once('close', () => {
+      this.unused.remove(raw);
+      this.tell({ type: 'closed' });
+    });
     // What happens to it is told by the TLS socket.
     raw.on('error', () => {});
     this.takers.watch(raw);
@@ -91,6 +98,7 @@ class Front {
 
   private serve(socket: TLSSocket): void {
     socket.on('error', () => {});
+    this.unused.remove(parentOf(socket));
     const given = Object.keys(socket.getPeerCertificate() ?? {}).length > 0;
     if (this.settings.certReqs === 1 && given && !socket.authorized) {
       this.tell({ type: 'failed', reason: `client certificate: ${socket.authorizationError}` });
@@ -127,7 +135,8 @@ class Front {
     });
     server.on('session', (session) => {
       this.sessions.add(session);
-      limitSession(session, { firstMs: handshakeMs, idleMs, lingerMs });
+      const raw = parentOf(session.socket as TLSSocket);
+      limitSession(session, raw, { firstMs: handshakeMs, idleMs, lingerMs }, this.unused);
       session.once('close', () => this.sessions.delete(session));
     });
     // The session ends with its socket; there is nobody else to tell.
@@ -163,6 +172,11 @@ class Front {
     this.draining = true;
     for (const session of this.sessions) session.close();
   }
+}
+
+/** The TCP socket below. Node has no public name for it. */
+function parentOf(socket: TLSSocket): Socket {
+  return (socket as unknown as { _parent: Socket })._parent;
 }
 
 function endpoint(address: string | undefined, port: number | undefined): Endpoint {

@@ -25,6 +25,8 @@ export type ToFront =
   | { type: 'settings'; settings: FrontSettings }
   /** An accepted socket: the front's from now on. */
   | { type: 'take'; fd: number }
+  /** Somebody new waits at the limit: closes up to `most` clients that nobody uses. */
+  | { type: 'makeRoom'; most: number }
   /** HTTP/2 sessions take no new streams. HTTP/1.1 connections end with the engine's. */
   | { type: 'drain' };
 

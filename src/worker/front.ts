@@ -89,6 +89,11 @@ export class Front {
     this.post({ type: 'settings', settings });
   }
 
+  /** Closes up to `most` clients that no request is in hand for. */
+  makeRoom(most: number): void {
+    if (most > 0) this.post({ type: 'makeRoom', most });
+  }
+
   /** Nothing new: HTTP/2 clients are told so; the others hear it from the engine. */
   drain(): void {
     this.post({ type: 'drain' });

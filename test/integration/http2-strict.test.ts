@@ -1,6 +1,7 @@
 /** HTTP/2 by clients that mean no good: what HTTP/1.1 would say otherwise is refused, and nobody stays for longer than the deadlines. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { connect as connectTcp } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { connect } from 'node:tls';
 import {
@@ -23,7 +24,7 @@ import {
 import { HttpServer } from '../support/http-server.js';
 import { until } from '../support/poll.js';
 import { fdCount } from '../support/proc.js';
-import { CERT_ARGS } from '../support/tls.js';
+import { askTls, CERT_ARGS } from '../support/tls.js';
 
 const PROTOCOL_ERROR = 1;
 const CANCEL = 8;
@@ -152,6 +153,17 @@ describe('HTTP/2, strict', { timeout: 120_000 }, () => {
     assert.ok(client.frames.some(({ type }) => type === GOAWAY));
   });
 
+  it('--send-timeout: a client that does not end its own side behind the end of a session is let go', async () => {
+    const before = fdCount(server.worker);
+    const [idle, leaving] = await Promise.all([H2Client.connect(server.port), H2Client.connect(server.port)]);
+    for (const { socket } of [idle, leaving]) socket.pause();
+    leaving.write(frame(GOAWAY, 0, 0, Buffer.alloc(8)));
+    await until(() => fdCount(server.worker) > before);
+    await until(() => fdCount(server.worker) <= before, { what: 'the file descriptors' });
+    idle.destroy();
+    leaving.destroy();
+  });
+
   it('--header-timeout: until the first stream is whole', async () => {
     const silent = await H2Client.connect(server.port);
     const dripping = await H2Client.connect(server.port);
@@ -209,6 +221,27 @@ describe('HTTP/2, strict', { timeout: 120_000 }, () => {
     } finally {
       clearInterval(opening);
       client.destroy();
+    }
+  });
+
+  it('--worker-connections: who says nothing makes room, in its handshake or with HTTP/2; who is served stays', async () => {
+    const one = await start('--worker-connections', '8', '--keep-alive', '30', '--header-timeout', '30');
+    try {
+      const busy = await H2Client.connect(one.port);
+      busy.write(headers(1, request({ ':path': '/long' })));
+      const http1 = connect({ host: '127.0.0.1', port: one.port, rejectUnauthorized: false });
+      http1.setEncoding('latin1').write('GET /long HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n');
+      const silent = Array.from({ length: 10 }, () => connectTcp(one.port, '127.0.0.1').on('error', () => {}));
+      assert.equal((await askTls(one.port, '/')).status, 200);
+      for (const socket of silent) socket.destroy();
+      const sessions = await Promise.all(Array.from({ length: 5 }, () => H2Client.connect(one.port)));
+      assert.equal((await askTls(one.port, '/')).status, 200);
+      for (const session of [busy, ...sessions]) session.destroy();
+      let text = '';
+      for await (const chunk of http1) text += chunk;
+      assert.match(text, /\r\n\r\nlong$/);
+    } finally {
+      await one.stop();
     }
   });
 
