@@ -25,7 +25,7 @@ import type { Endpoint, FromFront, FrontSettings, ToFront } from './messages.js'
 import { Presence } from './presence.js';
 import { limitSession } from './sessions.js';
 import { forward } from './streams.js';
-import { Takers } from './takers.js';
+import { Takers, waits } from './takers.js';
 import { Unused } from './unused.js';
 
 /** Fields of a request of HTTP/2, pseudo ones counted in. */
@@ -142,10 +142,13 @@ class Front {
     // The session ends with its socket; there is nobody else to tell.
     server.on('sessionError', () => {});
     // The fields as they came are left out of the types.
-    const onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw: string[]) => {
+    const onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, fields: string[]) => {
       const client = stream.session?.socket as TLSSocket | undefined;
-      forward(stream, headers, raw, {
+      // Later the session may have let go of its socket.
+      const raw = client && parentOf(client);
+      forward(stream, headers, fields, {
         sendMs,
+        blocked: () => raw !== undefined && waits(raw),
         open: () => this.openPlain(client),
         refused: (status, reason) =>
           this.tell({ type: 'refused', client: client?.remoteAddress ?? '', status, reason }),

@@ -23,6 +23,8 @@ const ALLOW = { allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS' };
 export interface Way {
   /** ms in which a client may take nothing of a response that waits for it, 0 = no limit. */
   readonly sendMs: number;
+  /** Bytes for the client wait until the kernel has room: what becomes of it is not the streams' affair (takers.ts). */
+  blocked(): boolean;
   /** A new connection to the engine; null: there is none to be had. */
   open(): Socket | null;
   /** A request was refused here. */
@@ -80,7 +82,7 @@ export function forward(
     if (statusCode === 100 || statusCode === 101) return;
     attempt(() => stream.additionalHeaders({ ':status': statusCode, ...responseFields(rawHeaders) }));
   });
-  out.on('response', (response) => respond(stream, response, method, way.sendMs));
+  out.on('response', (response) => respond(stream, response, method, way));
   // A response that is none for HTTP/2: 101.
   out.once('close', () => {
     if (!stream.destroyed && !stream.headersSent) stream.close(NGHTTP2_INTERNAL_ERROR);
@@ -160,7 +162,7 @@ function responseFields(raw: readonly string[]): OutgoingHttpHeaders {
   return fields;
 }
 
-function respond(stream: ServerHttp2Stream, response: IncomingMessage, method: string, sendMs: number): void {
+function respond(stream: ServerHttp2Stream, response: IncomingMessage, method: string, way: Way): void {
   if (stream.destroyed) {
     response.destroy();
     return;
@@ -178,9 +180,10 @@ function respond(stream: ServerHttp2Stream, response: IncomingMessage, method: s
     return;
   }
   // The engine may have sent all of it: then only the front knows that the client takes nothing. Starts anew with what is sent.
-  if (sendMs > 0) stream.setTimeout(sendMs);
+  if (way.sendMs > 0) stream.setTimeout(way.sendMs);
   stream.on('timeout', () => {
-    if (stream.writableLength > 0) stream.close(NGHTTP2_CANCEL);
+    if (way.blocked()) stream.setTimeout(way.sendMs);
+    else if (stream.writableLength > 0) stream.close(NGHTTP2_CANCEL);
   });
   response.once('error', () => stream.close(NGHTTP2_INTERNAL_ERROR));
   stream.once('wantTrailers', () => {

@@ -92,6 +92,8 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   /** Bytes of the current body as they came, framing counted in, and for how long they were waited for, ms (sweep.ts). */
   bodyIn = 0;
   bodyMs = 0;
+  /** Bytes that the client had yet to take when the sweep last looked. */
+  untaken = -1;
   private bytesBefore = 0;
   /** Of a handler that asked for a signal. */
   private aborter: AbortController | null = null;

@@ -53,6 +53,8 @@ function lookAt(handler: Handler, conn: Connection, now: number, step: number): 
   if (conn.waiting || conn.responded) {
     // The client's turn: it sends no body or takes no response. A body that its handler does not read on is no better.
     const sending = conn.blocked;
+    // Behind TLS the front knows what the client takes, and ends it (front/takers.ts).
+    if (sending && (handler.tls || takes(conn, now))) return;
     const patience = 1000 * (sending ? config.sendTimeout : config.bodyTimeout);
     if ((patience === 0 || quiet <= patience) && (sending || !tooSlow(conn, now, step, patience, config.bodyMinRate)))
       return;
@@ -63,6 +65,15 @@ function lookAt(handler: Handler, conn: Connection, now: number, step: number): 
   }
   if (hasLeft(handler, conn)) handler.drop(conn, disconnected(0));
   else if (conn.limit !== 0 && !table.wasSent(conn.fd) && ((now - conn.limit) | 0) >= 0) handler.expire(conn, now);
+}
+
+/** The client has taken something since the last look: long before the kernel calls the socket writable. */
+function takes(conn: Connection, now: number): boolean {
+  const untaken = native.outQueue(conn.fd);
+  if (untaken === conn.untaken || untaken < 0) return false;
+  conn.untaken = untaken;
+  conn.touched = now;
+  return true;
 }
 
 /**

@@ -4,12 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe, it, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { HttpServer } from '../support/http-server.js';
 import { until } from '../support/poll.js';
 import type { RawClient } from '../support/raw-client.js';
+import { CERT_ARGS } from '../support/tls.js';
 
 const HOST = 'Host: x\r\n';
 const GET = `GET /hello HTTP/1.1\r\n${HOST}`;
@@ -356,6 +359,31 @@ for (const kind of KINDS) {
         client.destroy();
         await server.stillServes();
       }));
+  });
+}
+
+for (const secure of [false, true]) {
+  test(`--send-timeout: a client that takes a little all the time is no slow one${secure ? ', over TLS' : ''}`, async () => {
+    const args = [...(secure ? CERT_ARGS : []), '--threads', '1', '--send-timeout', '1'];
+    const server = await HttpServer.start('http2-strict.mjs', args);
+    try {
+      const at = { port: server.port, host: '127.0.0.1', rejectUnauthorized: false };
+      const socket = secure ? connectTls(at) : connect(at);
+      let taken = 0;
+      socket.on('data', (data) => {
+        taken += data.length;
+        // About 500 KB/s: of what waits in the kernel a third has to go until there is room again.
+        socket.pause();
+        setTimeout(() => socket.resume(), data.length / 500);
+      });
+      socket.write('GET /bytes?50000000 HTTP/1.1\r\nHost: x\r\n\r\n');
+      await until(() => taken > 3_000_000 || socket.closed, { timeoutMs: 30_000, what: '3 MB' });
+      assert.doesNotMatch(server.log, /too slow|left|finished/);
+      socket.destroy();
+      await server.waitFor(/bytes\?50000000 (left|finished)/);
+    } finally {
+      await server.cleanup();
+    }
   });
 }
 
