@@ -5,7 +5,7 @@
  */
 import type { Socket } from 'node:net';
 
-/** @param lingerMs how long a client may take for the end of what was sent to it. */
+/** @param lingerMs how long a client that has been sent everything may keep its side open. */
 export function bridge(client: Socket, plain: Socket, lingerMs: number): void {
   let linger: NodeJS.Timeout | undefined;
   client.pipe(plain);
@@ -15,7 +15,8 @@ export function bridge(client: Socket, plain: Socket, lingerMs: number): void {
     client.unpipe(plain);
     client.resume();
   });
-  plain.once('end', () => {
+  // The pipe ends it behind the engine. Until all has gone it is a matter of what the client takes (takers.ts).
+  client.once('finish', () => {
     linger = setTimeout(() => client.destroy(), lingerMs);
   });
   plain.once('close', () => {

@@ -23,7 +23,10 @@ import { native } from '../native/binding.js';
 import { bridge } from './bridge.js';
 import type { Endpoint, FromFront, FrontSettings, ToFront } from './messages.js';
 import { Presence } from './presence.js';
+import { limitSession } from './sessions.js';
 import { forward } from './streams.js';
+import { Takers, waits } from './takers.js';
+import { Unused } from './unused.js';
 
 /** Fields of a request of HTTP/2, pseudo ones counted in. */
 const MAX_FIELDS = 40_000;
@@ -37,6 +40,8 @@ class Front {
   private h2: Http2Server;
   private readonly sessions = new Set<ServerHttp2Session>();
   private readonly presence = new Presence();
+  private readonly takers = new Takers(() => this.settings.sendMs);
+  private readonly unused = new Unused();
   private draining = false;
   private readonly tell: (message: FromFront) => void;
 
@@ -50,6 +55,7 @@ class Front {
   receive(message: ToFront): void {
     if (message.type === 'take') this.take(message.fd);
     else if (message.type === 'drain') this.drain();
+    else if (message.type === 'makeRoom') this.unused.makeRoom(message.most);
     else {
       this.settings = message.settings;
       this.tls = this.tlsServer();
@@ -60,9 +66,14 @@ class Front {
   private take(fd: number): void {
     const raw = new Socket({ fd });
     raw.setNoDelay(true);
-    raw.once('close', () => this.tell({ type: 'closed' }));
+    this.unused.add(raw, () => raw.destroy());
+    raw.once('close', () => {
+      this.unused.remove(raw);
+      this.tell({ type: 'closed' });
+    });
     // What happens to it is told by the TLS socket.
     raw.on('error', () => {});
+    this.takers.watch(raw);
     this.tls.emit('connection', raw);
   }
 
@@ -87,6 +98,7 @@ class Front {
 
   private serve(socket: TLSSocket): void {
     socket.on('error', () => {});
+    this.unused.remove(parentOf(socket));
     const given = Object.keys(socket.getPeerCertificate() ?? {}).length > 0;
     if (this.settings.certReqs === 1 && given && !socket.authorized) {
       this.tell({ type: 'failed', reason: `client certificate: ${socket.authorizationError}` });
@@ -110,7 +122,7 @@ class Front {
   }
 
   private http2Server(): Http2Server {
-    const { http2, idleMs } = this.settings;
+    const { http2, handshakeMs, idleMs, lingerMs, sendMs } = this.settings;
     const server = createHttp2Server({
       // The list's size bounds it, and the engine has its own limit, which it answers with 431.
       maxHeaderListPairs: MAX_FIELDS,
@@ -123,20 +135,24 @@ class Front {
     });
     server.on('session', (session) => {
       this.sessions.add(session);
-      let streams = 0;
-      if (idleMs > 0) session.setTimeout(idleMs, () => streams === 0 && session.close());
-      session.on('stream', (stream) => {
-        streams++;
-        stream.once('close', () => streams--);
-      });
+      const raw = parentOf(session.socket as TLSSocket);
+      limitSession(session, raw, { firstMs: handshakeMs, idleMs, lingerMs }, this.unused);
       session.once('close', () => this.sessions.delete(session));
     });
     // The session ends with its socket; there is nobody else to tell.
     server.on('sessionError', () => {});
     // The fields as they came are left out of the types.
-    const onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, raw: string[]) => {
+    const onStream = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, _flags: number, fields: string[]) => {
       const client = stream.session?.socket as TLSSocket | undefined;
-      forward(stream, headers, raw, () => this.openPlain(client));
+      // Later the session may have let go of its socket.
+      const raw = client && parentOf(client);
+      forward(stream, headers, fields, {
+        sendMs,
+        blocked: () => raw !== undefined && waits(raw),
+        open: () => this.openPlain(client),
+        refused: (status, reason) =>
+          this.tell({ type: 'refused', client: client?.remoteAddress ?? '', status, reason }),
+      });
     };
     server.on('stream', onStream as unknown as () => void);
     return server;
@@ -159,6 +175,11 @@ class Front {
     this.draining = true;
     for (const session of this.sessions) session.close();
   }
+}
+
+/** The TCP socket below. Node has no public name for it. */
+function parentOf(socket: TLSSocket): Socket {
+  return (socket as unknown as { _parent: Socket })._parent;
 }
 
 function endpoint(address: string | undefined, port: number | undefined): Endpoint {

@@ -8,8 +8,12 @@ export interface FrontSettings extends TlsMaterial {
   certReqs: number;
   protocols: readonly Protocol[];
   http2: { maxConcurrentStreams: number; initialWindowSize: number; maxFrameSize: number; maxHeaderListSize: number };
-  /** ms for a handshake; for a client that does not take what is left for it; for an HTTP/2 session without a stream. */
+  /**
+   * ms for a handshake, and for the first stream; for a client that takes nothing, 0 = no limit; for one that does not take what is
+   * left for it; for an HTTP/2 session between streams.
+   */
   handshakeMs: number;
+  sendMs: number;
   lingerMs: number;
   idleMs: number;
 }
@@ -21,6 +25,8 @@ export type ToFront =
   | { type: 'settings'; settings: FrontSettings }
   /** An accepted socket: the front's from now on. */
   | { type: 'take'; fd: number }
+  /** Somebody new waits at the limit: closes up to `most` clients that nobody uses. */
+  | { type: 'makeRoom'; most: number }
   /** HTTP/2 sessions take no new streams. HTTP/1.1 connections end with the engine's. */
   | { type: 'drain' };
 
@@ -30,4 +36,6 @@ export type FromFront =
   /** One that was taken is closed. */
   | { type: 'closed' }
   /** A handshake that failed, and why. */
-  | { type: 'failed'; reason: string };
+  | { type: 'failed'; reason: string }
+  /** A request of HTTP/2 that the front has refused itself; `client`: its address. */
+  | { type: 'refused'; client: string; status: number; reason: string };

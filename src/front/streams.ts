@@ -2,35 +2,58 @@
  * HTTP/2 to HTTP/1.1: each stream becomes one request on a plain connection of its own to the engine, its response a response
  * of the stream (RFC 9113, 8). Bodies flow with backpressure; a stream that is reset ends its request; interim responses
  * and trailers are passed on; what only means something to one connection is not (RFC 9113, 8.2.2).
+ *
+ * nghttp2 resets what is malformed by itself; what it lets through and HTTP/1.1 would say otherwise is refused here. A stream may
+ * have ended whenever something is to be sent, and Node throws then: nothing of this thread may depend on one stream.
  */
 import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 
-const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
+const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
 
 /** Fields of one connection alone. */
 const OWN = new Set(['connection', 'keep-alive', 'proxy-connection', 'transfer-encoding', 'upgrade', 'http2-settings']);
 /** The engine bounds what it reads; what it writes is the app's, and may be long. */
 const MAX_RESPONSE_HEAD = 1 << 20;
 
-/** @param open a new connection to the engine; null: there is none to be had. */
+const ALLOW = { allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS' };
+
+/** What streams need of the front. */
+export interface Way {
+  /** ms in which a client may take nothing of a response that waits for it, 0 = no limit. */
+  readonly sendMs: number;
+  /** Bytes for the client wait until the kernel has room: what becomes of it is not the streams' affair (takers.ts). */
+  blocked(): boolean;
+  /** A new connection to the engine; null: there is none to be had. */
+  open(): Socket | null;
+  /** A request was refused here. */
+  refused(status: number, reason: string): void;
+}
+
 export function forward(
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
   raw: readonly string[],
-  open: () => Socket | null,
+  way: Way,
 ): void {
   stream.on('error', () => {});
   // The engine dates its responses.
   (stream as { sendDate?: boolean }).sendDate = false;
+  const refuse = (status: number, reason: string, fields: OutgoingHttpHeaders = {}) => {
+    way.refused(status, reason);
+    attempt(() => stream.respond({ ':status': status, ...fields }, { endStream: true }));
+  };
   const { ':method': method, ':path': path } = headers;
-  if (method === undefined || path === undefined) {
-    // CONNECT, of which the engine has the same opinion.
-    stream.respond({ ':status': 405, allow: 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS' }, { endStream: true });
-    return;
-  }
-  const plain = open();
+  // Of which the engine has the same opinion.
+  if (method === undefined || path === undefined) return refuse(405, 'CONNECT is not supported', ALLOW);
+  // Node would write it in capitals.
+  if (/[a-z]/.test(method)) return refuse(501, 'Unknown method');
+  // In HTTP/1.1 it would be an absolute one, which stands above the authority.
+  if (path[0] !== '/' && path !== '*') return refuse(400, 'Invalid request target');
+  // RFC 9113, 8.3.1.
+  if (!sameAuthority(headers)) return refuse(400, 'Host and :authority differ');
+  const plain = way.open();
   if (plain === null) {
     stream.close(NGHTTP2_REFUSED_STREAM);
     return;
@@ -48,24 +71,41 @@ export function forward(
     });
   } catch {
     plain.destroy();
-    stream.respond({ ':status': 400 }, { endStream: true });
-    return;
+    return refuse(400, 'Invalid request head');
   }
   out.on('error', () => {
     // Without an answer: its thread was ended, or the worker leaves.
     if (!stream.destroyed) stream.close(NGHTTP2_INTERNAL_ERROR);
   });
-  out.on('continue', () => stream.additionalHeaders({ ':status': 100 }));
+  out.on('continue', () => attempt(() => stream.additionalHeaders({ ':status': 100 })));
   out.on('information', ({ statusCode, rawHeaders }) => {
-    if (statusCode !== 100 && statusCode !== 101 && !stream.headersSent) {
-      stream.additionalHeaders({ ':status': statusCode, ...responseFields(rawHeaders) });
-    }
+    if (statusCode === 100 || statusCode === 101) return;
+    attempt(() => stream.additionalHeaders({ ':status': statusCode, ...responseFields(rawHeaders) }));
   });
-  out.on('response', (response) => respond(stream, response, method));
+  out.on('response', (response) => respond(stream, response, method, way));
+  // A response that is none for HTTP/2: 101.
+  out.once('close', () => {
+    if (!stream.destroyed && !stream.headersSent) stream.close(NGHTTP2_INTERNAL_ERROR);
+  });
   stream.once('close', () => {
     if (!out.destroyed) out.destroy();
   });
   sendBody(stream, out, hasBody);
+}
+
+/** False where Node would not: the stream has ended meanwhile, or a field cannot be sent by HTTP/2. */
+function attempt(act: () => void): boolean {
+  try {
+    act();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** No Host, or one that names what :authority names. */
+function sameAuthority({ ':authority': authority, host }: IncomingHttpHeaders): boolean {
+  return authority === undefined || host === undefined || authority.toLowerCase() === host.toLowerCase();
 }
 
 function sendBody(stream: ServerHttp2Stream, out: ClientRequest, hasBody: boolean): void {
@@ -79,8 +119,8 @@ function sendBody(stream: ServerHttp2Stream, out: ClientRequest, hasBody: boolea
   out.flushHeaders();
   stream.pipe(out, { end: false });
   stream.once('end', () => {
-    if (Object.keys(trailers).length > 0) out.addTrailers(trailers as Record<string, string>);
-    out.end();
+    if (attempt(() => out.addTrailers(trailers as Record<string, string>))) out.end();
+    else stream.close(NGHTTP2_INTERNAL_ERROR);
   });
 }
 
@@ -111,7 +151,7 @@ function fieldsFor(
 }
 
 function responseFields(raw: readonly string[]): OutgoingHttpHeaders {
-  const fields: Record<string, string | string[]> = {};
+  const fields: Record<string, string | string[]> = Object.create(null);
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i].toLowerCase();
     if (OWN.has(name)) continue;
@@ -122,7 +162,7 @@ function responseFields(raw: readonly string[]): OutgoingHttpHeaders {
   return fields;
 }
 
-function respond(stream: ServerHttp2Stream, response: IncomingMessage, method: string): void {
+function respond(stream: ServerHttp2Stream, response: IncomingMessage, method: string, way: Way): void {
   if (stream.destroyed) {
     response.destroy();
     return;
@@ -130,10 +170,8 @@ function respond(stream: ServerHttp2Stream, response: IncomingMessage, method: s
   const { statusCode = 502, rawHeaders } = response;
   const empty = method === 'HEAD' || statusCode === 204 || statusCode === 304;
   const waitForTrailers = !empty && response.headers.trailer !== undefined;
-  try {
-    stream.respond({ ':status': statusCode, ...responseFields(rawHeaders) }, { endStream: empty, waitForTrailers });
-  } catch {
-    // A field that HTTP/2 does not know how to send.
+  const head = { ':status': statusCode, ...responseFields(rawHeaders) };
+  if (!attempt(() => stream.respond(head, { endStream: empty, waitForTrailers }))) {
     stream.close(NGHTTP2_INTERNAL_ERROR);
     return;
   }
@@ -141,14 +179,19 @@ function respond(stream: ServerHttp2Stream, response: IncomingMessage, method: s
     response.resume();
     return;
   }
+  // The engine may have sent all of it: then only the front knows that the client takes nothing. Starts anew with what is sent.
+  if (way.sendMs > 0) stream.setTimeout(way.sendMs);
+  stream.on('timeout', () => {
+    if (way.blocked()) stream.setTimeout(way.sendMs);
+    else if (stream.writableLength > 0) stream.close(NGHTTP2_CANCEL);
+  });
   response.once('error', () => stream.close(NGHTTP2_INTERNAL_ERROR));
   stream.once('wantTrailers', () => {
-    if (Object.keys(response.trailers).length > 0) stream.sendTrailers(response.trailers);
-    else stream.close(NGHTTP2_NO_ERROR);
+    if (!attempt(() => stream.sendTrailers(response.trailers))) stream.close(NGHTTP2_INTERNAL_ERROR);
   });
   response.pipe(stream);
   // Who has its answer need not send the rest: RFC 9113, 8.1.
   stream.once('finish', () => {
-    if (!stream.readableEnded && !waitForTrailers) stream.close(NGHTTP2_NO_ERROR);
+    if (!stream.endAfterHeaders && !stream.readableEnded && !waitForTrailers) stream.close(NGHTTP2_NO_ERROR);
   });
 }

@@ -96,6 +96,8 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   /** Bytes of the current body as they came, framing counted in, and for how long they were waited for, ms (sweep.ts). */
   bodyIn = 0;
   bodyMs = 0;
+  /** Bytes that the client had yet to take when the sweep last looked. */
+  untaken = -1;
   private bytesBefore = 0;
   private resource: AsyncResource | null = null;
   /** Of a handler that asked for a signal. */

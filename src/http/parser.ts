@@ -18,6 +18,7 @@ import {
 } from './llhttp.js';
 import {
   areTrailers,
+  authorityOf,
   ChunkMeter,
   codingStatus,
   emptyLines,
@@ -58,6 +59,8 @@ const METHOD_ROOM = 32; // longest method and the spaces and version of a reques
 
 export class RequestParser {
   readonly limits: Limits;
+  /** Longest head that the limits allow (bounded at 1 MiB where they do not). */
+  readonly maxHead: number;
   private readonly llhttp: Llhttp;
   private readonly free: MessageParser[] = [];
   private current!: MessageParser;
@@ -69,6 +72,8 @@ export class RequestParser {
   versionMinor = 1;
   keepAlive = false;
   upgrade = false;
+  /** The target is an absolute one that says https. */
+  https = false;
   /** A field may be one that somebody watches for. */
   notable = false;
   /** name, value, name, value ... as received, values without the white space around them. */
@@ -103,6 +108,7 @@ export class RequestParser {
   /** watch: which fields make a request notable; none if it is left out. */
   constructor(limits: Limits, watch: Watch = { lengths: [], underscores: false }) {
     this.limits = limits;
+    this.maxHead = maxHead(limits);
     for (const length of watch.lengths) this.watched[length & 255] = 1;
     this.underscores = watch.underscores;
     this.spans = new Int32Array((limits.fields + 1) * 4);
@@ -118,13 +124,6 @@ export class RequestParser {
   }
   get inputSize(): number {
     return this.llhttp.inputSize;
-  }
-
-  /** Longest head that the limits allow (bounded at 1 MiB where they do not). */
-  get maxHead(): number {
-    const { line, fields, fieldSize } = this.limits;
-    if (line === 0 || fieldSize === 0) return 1 << 20;
-    return Math.min(1 << 20, line + fields * (fieldSize + 4) + 4);
   }
 
   /** The head that was begun last, refused or not, asks for no body. */
@@ -209,10 +208,12 @@ export class RequestParser {
     const error = exports.llhttp_execute(message.pointer, at, length);
     if (error === HPE_OK) {
       if (!this.headDone) return this.checkPartial(at + length);
+      if (!this.trailersFit(message, at, at + length)) return FAILED;
       return message.chunked && !this.chunksFit(message, at, at + length, headBefore) ? FAILED : HEAD_DONE;
     }
     if ((error === HPE_PAUSED || error === HPE_PAUSED_UPGRADE) && this.messageDone) {
       this.consumed = exports.llhttp_get_error_pos(message.pointer) - at;
+      if (!this.trailersFit(message, at, at + this.consumed)) return FAILED;
       if (message.trailers.bytes > 0 && !areTrailers(message.trailers.list)) return this.failed(400, 'Invalid trailer');
       return message.chunked && !this.chunksFit(message, at, at + this.consumed, headBefore) ? FAILED : MESSAGE_DONE;
     }
@@ -220,13 +221,23 @@ export class RequestParser {
       this.reason = this.llhttp.reason(message.pointer);
       // llhttp has the same number for what is no version at all.
       const version = error === HPE_INVALID_VERSION && this.reason === 'Invalid HTTP version';
-      this.status = version ? 505 : 400;
+      // Methods of RTSP.
+      const method = !headBefore && this.reason === 'Invalid method for HTTP/x.x request';
+      this.status = version ? 505 : method ? 501 : 400;
       if (error === HPE_INVALID_METHOD && !headBefore) {
         this.status = methodStatus(this.memory, at, length);
         if (this.status === 0) return NEED_MORE;
       }
     }
     return FAILED;
+  }
+
+  /** False where the trailers are longer than a head may be. */
+  private trailersFit({ trailers }: MessageParser, at: number, end: number): boolean {
+    if (trailers.bytes === 0) return true;
+    trailers.section += end - (this.trailerAt || at);
+    if (trailers.section > this.maxHead) this.fail(431, 'Trailers too long');
+    return trailers.section <= this.maxHead;
   }
 
   /** False where chunk lines are too long, or none. */
@@ -252,7 +263,9 @@ export class RequestParser {
     if (this.fieldCount === 0 && !this.expectValue) {
       // Inside the request line, or just behind it.
       const seen = (this.urlEnd > 0 ? this.urlEnd : end) - this.start;
-      if (line > 0 && seen > line + METHOD_ROOM) return this.failed(414, 'Request line too long');
+      if ((line > 0 && seen > line + METHOD_ROOM) || seen >= this.maxHead) {
+        return this.failed(414, 'Request line too long');
+      }
       if (this.urlEnd === 0 || this.urlEnd === end) return NEED_MORE;
     }
     const open = this.fieldCount === 0 ? this.urlEnd : this.spans[this.fieldCount * 4 - 1];
@@ -329,9 +342,10 @@ export class RequestParser {
     const text = memory.latin1Slice(start, this.headEnd);
     this.url = text.slice(this.urlAt - start, this.urlEnd - start);
     const { method, url } = this;
-    if ((method === 'CONNECT' || !isOriginForm(memory, this.urlAt, this.urlEnd)) && !isOtherForm(method, url)) {
-      return this.fail(400, 'Invalid request target');
-    }
+    const origin = method !== 'CONNECT' && isOriginForm(memory, this.urlAt, this.urlEnd);
+    if (!origin && !isOtherForm(method, url)) return this.fail(400, 'Invalid request target');
+    const authority = origin || method === 'CONNECT' ? '' : authorityOf(url);
+    this.https = authority !== '' && (memory[this.urlAt + 4] | 32) === 115;
     const headers: string[] = [];
     const { watched } = this;
     // Mostly there is none in the whole head: one look for all names.
@@ -347,14 +361,15 @@ export class RequestParser {
       while (end > spans[i + 2] && (memory[end - 1] === 32 || memory[end - 1] === 9)) end--;
       const nameLength = spans[i + 1] - spans[i];
       const name = text.slice(spans[i] - start, spans[i + 1] - start);
-      const value = text.slice(spans[i + 2] - start, end - start);
-      headers.push(name, value);
+      let value = text.slice(spans[i + 2] - start, end - start);
       notable |= watched[nameLength & 255];
       if (nameLength === 4) {
         if (spellsHost(memory, spans[i])) {
           hosts++;
           host = spans[i + 2];
           hostEnd = end;
+          // RFC 9112, 3.2.2: the received one is to be ignored.
+          if (authority !== '') value = authority;
         }
       } else if (nameLength === 10) {
         if (name.toLowerCase() === 'connection') connection = connection === '' ? value : `${connection},${value}`;
@@ -366,6 +381,7 @@ export class RequestParser {
       } else if (nameLength === 17 && name.toLowerCase() === 'transfer-encoding') {
         coding = coding === '' ? value || ',' : `${coding}, ${value}`;
       }
+      headers.push(name, value);
     }
     if (hosts !== 1 && (hosts > 1 || this.versionMinor === 1)) {
       return this.fail(400, hosts === 0 ? 'Missing Host header' : 'More than one Host header');
@@ -418,6 +434,11 @@ export class RequestParser {
     const wrong = trailers.wrong(this.limits.fieldSize, this.limits.fields);
     return wrong === '' ? 0 : this.fail(431, wrong);
   }
+}
+
+function maxHead({ line, fields, fieldSize }: Limits): number {
+  if (line === 0 || fieldSize === 0) return 1 << 20;
+  return Math.min(1 << 20, line + fields * (fieldSize + 4) + 4);
 }
 
 /** "PRI ", of which the first byte is known. */

@@ -28,6 +28,9 @@ function unaskedCallback(): unknown {
   return (res as unknown as { outputData: Array<{ callback: unknown }> }).outputData[0]?.callback;
 }
 
+/** What latin1 does not have. V8 sees without looking at a string of one byte each, as nearly all are, that it has none. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: all of latin1
+const WIDE = /[^\x00-\xff]/;
 function emitClose(socket: ClientSocket, hadError: boolean): void {
   socket.emit('close', hadError);
 }
@@ -120,6 +123,7 @@ export class ClientSocket extends SocketFace {
   private addString(text: string, encoding: BufferEncoding | undefined): void {
     this.gathered += text.length;
     if (encoding === 'latin1' || encoding === 'binary') {
+      if (WIDE.test(text)) text = this.addWideHead(text);
       this.parts.push(text);
       this.utf8.push(false);
     } else if (encoding === undefined || encoding === null || encoding === 'utf8' || encoding === 'utf-8') {
@@ -129,6 +133,19 @@ export class ClientSocket extends SocketFace {
       this.parts.push(Buffer.from(text, encoding));
       this.utf8.push(false);
     }
+  }
+
+  /**
+   * A response's head in latin1 has wide characters only where Node has decoded the bytes of a Content-Disposition as UTF-8. As
+   * latin1 they would lose their upper half, and some become CR or LF: they leave as the bytes that they were. Returns what
+   * is behind the head.
+   */
+  private addWideHead(text: string): string {
+    const head = (this._httpMessage as { _header?: string | null } | null)?._header ?? '';
+    if (head === '' || !text.startsWith(head)) return text;
+    this.parts.push(head);
+    this.utf8.push(true);
+    return text.slice(head.length);
   }
 
   /** Sends what was gathered, in one system call where it is one string, or a string and bytes. */

@@ -41,6 +41,11 @@ export function isOtherForm(method: string, target: string): boolean {
   return ABSOLUTE_FORM.test(target);
 }
 
+/** The authority of a target in absolute-form: what a Host would be. */
+export function authorityOf(target: string): string {
+  return /^https?:\/\/([^/?]*)/i.exec(target)?.[1] ?? '';
+}
+
 /**
  * Status that answers the Transfer-Encoding of a request (field lines joined by ", "), 0 = it is chunked. 501 for codings that
  * we do not undo, 400 where the message cannot be framed (RFC 9112, 6.1 and 6.3).
@@ -86,7 +91,8 @@ export function emptyLines(memory: Buffer, at: number, length: number): number {
 export function methodStatus(memory: Buffer, at: number, length: number): number {
   const text = memory.latin1Slice(at, at + Math.min(length, 33));
   const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]*/.exec(text)![0].length;
-  if (token === text.length) return token > 32 ? 400 : 0;
+  // Longer than any that is known: RFC 9112, 3.
+  if (token === text.length) return token > 32 ? 501 : 0;
   return token > 0 && text[token] === ' ' ? 501 : 400;
 }
 

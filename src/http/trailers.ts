@@ -5,6 +5,8 @@ export class Trailers {
   list: string[] = [];
   /** Bytes that came, 0: none. */
   bytes = 0;
+  /** The same with all that stands between names and values. */
+  section = 0;
   private name = '';
   private value = '';
 
@@ -38,6 +40,6 @@ export class Trailers {
     if (this.bytes === 0) return;
     this.list = [];
     this.name = this.value = '';
-    this.bytes = 0;
+    this.bytes = this.section = 0;
   }
 }

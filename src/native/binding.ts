@@ -58,6 +58,8 @@ interface Addon {
   peek(fd: number): number;
   peekBytes(fd: number, into: Uint8Array, length: number): number;
   hangup(fd: number): number;
+  /** Bytes that were sent and the other side has not taken yet. */
+  outQueue(fd: number): number;
   send(fd: number, from: Uint8Array, offset: number, length: number): number;
   /** As send, of the first 64 parts in one system call. */
   sendv(fd: number, parts: readonly Uint8Array[]): number;

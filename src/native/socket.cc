@@ -1,9 +1,11 @@
 // Sockets: creation and naming for the arbiter, accept4, recv and send for workers and their threads.
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -283,6 +285,14 @@ napi_value Hangup(napi_env env, napi_callback_info info) {
   return Int(env, (p.revents & POLLRDHUP) != 0 ? 1 : 0);
 }
 
+// outQueue(fd) -> bytes that were sent and the other side has not taken yet | -errno
+napi_value OutQueue(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), bytes = 0;
+  if (!a.ok()) return Bad(env);
+  return ioctl(fd, SIOCOUTQ, &bytes) < 0 ? Errno(env) : Int(env, bytes);
+}
+
 // peek(fd) -> 1 bytes wait, 0 end of stream | -errno (-EAGAIN: nothing there)
 napi_value Peek(napi_env env, napi_callback_info info) {
   Args a(env, info);
@@ -518,6 +528,7 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "peek", Peek);
   ExportFunction(env, exports, "peekBytes", PeekBytes);
   ExportFunction(env, exports, "hangup", Hangup);
+  ExportFunction(env, exports, "outQueue", OutQueue);
   ExportFunction(env, exports, "send", Send);
   ExportFunction(env, exports, "sendv", SendV);
   ExportFunction(env, exports, "sendfile", SendFile);

@@ -99,6 +99,8 @@ export class AccessLines {
   /** Somebody wants to know how long requests take, and what they cost. */
   readonly needsTime: boolean;
   readonly needsCost: boolean;
+  /** Lines tell who has asked. */
+  readonly namesClients: boolean;
   private readonly log: AccessLog | null;
   private readonly statsd: Statsd | null;
   private readonly format: AccessFormat;
@@ -118,6 +120,7 @@ export class AccessLines {
     this.facts = new ConnFacts(slot, table, routes);
     this.needsTime = this.statsd !== null || this.format.needsTime;
     this.needsCost = this.log !== null && this.format.needsCost;
+    this.namesClients = this.log !== null;
   }
 
   /** A request is over. While the thread still owns its connection. */

@@ -13,12 +13,13 @@ export function worthParsing(memory: Buffer, at: number, old: number, length: nu
   return newline >= 0 && newline < at + length;
 }
 
-/** The Expect fields in lower case, '' without one. */
+/** The Expect fields in lower case, '' without one; saying the same twice is saying it once. */
 export function expectOf(headers: string[]): string {
   let found = '';
   for (let i = 0; i < headers.length; i += 2) {
     if (headers[i].length !== 6 || headers[i + 1] === '' || headers[i].toLowerCase() !== 'expect') continue;
-    found = found === '' ? headers[i + 1].toLowerCase() : `${found}, ${headers[i + 1].toLowerCase()}`;
+    const value = headers[i + 1].toLowerCase();
+    found = found === '' || found === value ? value : `${found}, ${value}`;
   }
   return found;
 }

@@ -66,7 +66,7 @@ export abstract class Reader extends Holder {
     if (conn.closed || conn.active || conn.lingering) return;
     const { early } = conn;
     if (early === null) {
-      this.receive(conn);
+      this.receive(conn, true);
       return;
     }
     conn.early = null;
@@ -77,7 +77,8 @@ export abstract class Reader extends Holder {
     this.process(conn, early.length, 0, early);
   }
 
-  private receive(conn: Connection): void {
+  /** pending: events came while the connection was being served. They may be two, the second of them the end of the client's side. */
+  private receive(conn: Connection, pending = false): void {
     const { parser, o } = this;
     const { fd } = conn;
     let have = 0;
@@ -98,7 +99,7 @@ export abstract class Reader extends Holder {
     const room = parser.inputSize - have;
     const n = native.recvHead(fd, parser.memory, parser.inputAt, have, room);
     if (n > 0) {
-      conn.full = n === room;
+      conn.full = n === room || pending;
       conn.bytesRead += n;
       if (this.proxied?.isUnread(facts)) this.begin(conn, this.proxied, have + n, have);
       else this.process(conn, have + n, have, null);
@@ -140,9 +141,12 @@ export abstract class Reader extends Holder {
     }
     conn.secure = this.tls;
     const wrong = parser.notable ? lookAtFields(this, conn) : '';
-    if (wrong !== '') {
+    // RFC 9110, 7.4: a request for https has to come by it, or from a gateway that is trusted to say so.
+    const misdirected = parser.https && !conn.secure && !conn.trusted;
+    if (wrong !== '' || misdirected) {
       parser.end(message);
-      this.refused(conn, 400, wrong);
+      if (wrong !== '') this.refused(conn, 400, wrong);
+      else this.refused(conn, 421, 'A target of https on a connection in the clear');
       return;
     }
     const lane = this.lanes.judge(conn, parser.method, parser.url, this.clock[0]);

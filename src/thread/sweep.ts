@@ -53,8 +53,10 @@ function lookAt(handler: Handler, conn: Connection, now: number, step: number): 
   if (conn.waiting || conn.responded) {
     // The client's turn: it sends no body or takes no response. A body that its handler does not read on is no better.
     const sending = conn.blocked;
+    // Behind TLS the front knows what the client takes, and ends it (front/takers.ts).
+    if (sending && (handler.tls || takes(conn, now))) return;
     const patience = 1000 * (sending ? config.sendTimeout : config.bodyTimeout);
-    if ((patience === 0 || quiet <= patience) && (sending || !tooSlow(conn, step, patience, config.bodyMinRate)))
+    if ((patience === 0 || quiet <= patience) && (sending || !tooSlow(conn, now, step, patience, config.bodyMinRate)))
       return;
     log.info(`Client too slow in ${conn.method} ${conn.url}`);
     if (conn.responded || sending) handler.drop(conn, disconnected(0));
@@ -65,13 +67,23 @@ function lookAt(handler: Handler, conn: Connection, now: number, step: number): 
   else if (conn.limit !== 0 && !table.wasSent(conn.fd) && ((now - conn.limit) | 0) >= 0) handler.expire(conn, now);
 }
 
+/** The client has taken something since the last look: long before the kernel calls the socket writable. */
+function takes(conn: Connection, now: number): boolean {
+  const untaken = native.outQueue(conn.fd);
+  if (untaken === conn.untaken || untaken < 0) return false;
+  conn.untaken = untaken;
+  conn.touched = now;
+  return true;
+}
+
 /**
  * A body that comes at less than `rate` bytes/s on average, once it has been waited for for longer than `patience`, ms: a byte
  * now and then makes progress, and would hold the connection for ever. One whose response has begun may be a conversation.
  */
-function tooSlow(conn: Connection, step: number, patience: number, rate: number): boolean {
+function tooSlow(conn: Connection, now: number, step: number, patience: number, rate: number): boolean {
   if (!conn.unread || conn.headSent !== '') return false;
-  conn.bodyMs += step;
+  // The sweep may have rested when the request came.
+  conn.bodyMs += Math.min(step, (now - conn.began) | 0);
   return rate > 0 && patience > 0 && conn.bodyMs > patience && conn.bodyIn * 1000 < rate * conn.bodyMs;
 }
 

@@ -75,8 +75,8 @@ export class Connections {
     }
   }
 
-  /** Closes those that nobody has used for longest: acceptor.ts. */
-  makeRoom(most: number): void {
+  /** Closes those that nobody has used for longest: acceptor.ts. Returns how many. */
+  makeRoom(most: number): number {
     const clock = native.clock();
     const unused: Array<[ms: number, conn: TConn]> = [];
     for (const conn of this.all.values()) {
@@ -84,7 +84,7 @@ export class Connections {
       if (ms >= RECLAIM_MS) unused.push([ms, conn]);
     }
     unused.sort((a, b) => b[0] - a[0]);
-    for (const [, conn] of unused.slice(0, most)) this.closeIdle(conn);
+    return unused.slice(0, most).filter(([, conn]) => this.closeIdle(conn)).length;
   }
 
   /** Closes all that wait for a request. fresh: also those that have not had one yet. */
@@ -119,7 +119,8 @@ export class Connections {
       enqueue(conn);
       return false;
     }
-    if (late && (facts & HAS_HEAD) !== 0 && (facts & SERVED_ONE) === 0) {
+    // An empty line begins no request.
+    if (late && (facts & HAS_HEAD) !== 0 && /[^\r\n]/.test(native.headLine(fd))) {
       // It may be sending still: to close at once would be a reset, which takes the answer with it.
       const answer = errorResponse(408);
       access.write(fd, '', 408, answer, { thread: '', durationMs: -1, queueMs: -1 });

@@ -38,6 +38,7 @@ export function frontSettings(config: Config, material: TlsMaterial): FrontSetti
       maxHeaderListSize: config.http2MaxHeaderListSize,
     },
     handshakeMs: config.headerTimeout * 1000 || DEFAULT_MS,
+    sendMs: config.sendTimeout * 1000,
     lingerMs: config.sendTimeout * 1000 || DEFAULT_MS,
     idleMs: config.keepalive * 1000,
   };
@@ -88,6 +89,11 @@ export class Front {
     this.post({ type: 'settings', settings });
   }
 
+  /** Closes up to `most` clients that no request is in hand for. */
+  makeRoom(most: number): void {
+    if (most > 0) this.post({ type: 'makeRoom', most });
+  }
+
   /** Nothing new: HTTP/2 clients are told so; the others hear it from the engine. */
   drain(): void {
     this.post({ type: 'drain' });
@@ -107,7 +113,10 @@ export class Front {
   private receive(message: FromFront): void {
     if (message.type === 'plain') this.o.admit(message);
     else if (message.type === 'failed') this.o.log.debug(`TLS handshake failed: ${message.reason}`);
-    else {
+    else if (message.type === 'refused') {
+      const { client, status, reason } = message;
+      this.o.log.info(`Refused a request from ${client || 'a client'}: ${status} ${reason}`);
+    } else {
       this.open--;
       this.o.onClosed();
     }

@@ -188,7 +188,10 @@ export class ThreadWorker extends Worker {
       beforeAccept: () => this.checkMaxRequests(),
       open: () => Math.max(Atomics.load(this.shared.control, C.OPEN), this.front?.open ?? 0),
       admit: (fd, index) => (this.front ? this.front.take(fd) : this.admit(this.connections.open(fd, index))),
-      makeRoom: (most) => this.connections.makeRoom(most),
+      makeRoom: (most) => {
+        const made = this.connections.makeRoom(most);
+        this.front?.makeRoom(most - made);
+      },
     });
     native.pollStart(this.shared.memory.mainWake, () => this.onWake(), 1, 1);
   }

@@ -35,8 +35,6 @@ export interface Reading {
 export const CHOICES = {
   /** Empty lines before a request that are skipped (9112, 2.2: at least one). */
   emptyLines: 2,
-  /** Bytes of a method. */
-  method: 32,
   /** Bytes, as --limit-request-line and so on. */
   line: 4094,
   fields: 100,
@@ -156,6 +154,12 @@ function readMessage(input: Input): Message {
   if (hosts.some((host) => !HOST.test(host))) faults.push(['not a Host', 400]);
   if (!targetFits(method, target)) faults.push(['not a target of this method', 400]);
 
+  // 9112, 3.2.2: an absolute target stands above it.
+  const authority = /^https?:\/\/([^/?]*)/i.exec(target)?.[1];
+  if (authority !== undefined) {
+    for (let i = 0; i < fields.length; i += 2) if (fields[i].toLowerCase() === 'host') fields[i + 1] = authority;
+  }
+
   // 9112, 6.1 to 6.3.
   const lengths = all('content-length');
   const codings = all('transfer-encoding');
@@ -179,11 +183,8 @@ function readMessage(input: Input): Message {
 
   // Refused for other reasons than framing; what is wrong with its body may be said instead.
   if (method === 'CONNECT') throw new Refused('CONNECT', 405, 417, 400, 431);
-  const expect = all('expect')
-    .filter((value) => value !== '')
-    .join(', ')
-    .toLowerCase();
-  if (!old && expect !== '' && expect !== '100-continue') throw new Refused('unknown Expect', 417, 400, 431);
+  const expect = all('expect').filter((value) => value !== '' && value.toLowerCase() !== '100-continue');
+  if (!old && expect.length > 0) throw new Refused('unknown Expect', 417, 400, 431);
 
   // 9112, 9.3.
   const options = all('connection')
@@ -204,8 +205,8 @@ function requestLine(line: string, faults: Array<[string, number]>): [string, st
   const method = new RegExp(`^(${TOKEN}) `).exec(line)?.[1];
   // 9110, 9.1: not implemented. 9113, 11.6: PRI is nobody's method.
   if (method !== undefined && !KNOWN.has(method) && method !== 'PRI') faults.push(['unknown method', 501]);
-  // A token may be cut off anywhere.
-  if (method !== undefined && method.length > CHOICES.method) faults.push(['method too long', 400]);
+  // 9112, 3: longer than any that is known.
+  if (new RegExp(`^(?:${TOKEN.slice(0, -1)}){33}`).test(line)) faults.push(['method too long', 501]);
   if (method === 'PRI') faults.push(['preface of HTTP/2', 400]);
   if (parts === null) {
     faults.push(['not a request line', 400]);

@@ -82,6 +82,13 @@ for (const app of APPS) {
       assert.deepEqual(TIME.exec(await log.line())?.slice(1), ['-', '"-" 400 0 "-" "-"']);
     });
 
+    it('names a client that has left meanwhile', async () => {
+      const client = await log.server.connect();
+      await client.send(get('/wait'));
+      client.socket.resetAndDestroy();
+      assert.match(await log.line(), /^127\.0\.0\.1 .* "GET \/wait HTTP\/1\.1" /);
+    });
+
     it('responses carry no Server-Timing', async () => {
       for (const path of ['/plain', '/stream']) {
         const { answer } = await log.ask(get(path));

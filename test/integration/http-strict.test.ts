@@ -4,12 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, before, describe, it, test } from 'node:test';
+import { connect as connectTls } from 'node:tls';
 import { HttpServer } from '../support/http-server.js';
 import { until } from '../support/poll.js';
 import type { RawClient } from '../support/raw-client.js';
+import { CERT_ARGS } from '../support/tls.js';
 
 const HOST = 'Host: x\r\n';
 const GET = `GET /hello HTTP/1.1\r\n${HOST}`;
@@ -168,9 +171,15 @@ const CASES: Record<string, Array<[string, number]>> = {
     ...['GET /hello HTTP/0.9', 'GET /hello HTTP/1.2', 'GET /hello HTTP/2.0', 'GET /hello HTTP/9.9'].map(
       (line): [string, number] => [`${line}\r\n${HOST}\r\n`, 505],
     ),
-    ...['get /hello HTTP/1.1', 'FOO /hello HTTP/1.1', 'GETT /hello HTTP/1.1', 'FOO bar'].map(
-      (line): [string, number] => [`${line}\r\n${HOST}\r\n`, 501],
-    ),
+    ...[
+      'get /hello HTTP/1.1',
+      'FOO /hello HTTP/1.1',
+      'GETT /hello HTTP/1.1',
+      'FOO bar',
+      'DESCRIBE /hello HTTP/1.1',
+      `${'M'.repeat(33)} /hello HTTP/1.1`,
+      'M'.repeat(1000),
+    ].map((line): [string, number] => [`${line}\r\n${HOST}\r\n`, 501]),
   ],
   'another protocol': [
     // A ClientHello as OpenSSL sends it; the preface of HTTP/2; SSH; SOCKS 5; HTTP/0.9.
@@ -183,6 +192,7 @@ const CASES: Record<string, Array<[string, number]>> = {
   Expect: [
     [`${POST}Expect: 100-continue\r\nContent-Length: 1\r\n\r\na`, 200],
     [`${POST}Expect:\r\nContent-Length: 1\r\n\r\na`, 200],
+    [`${POST}Expect: 100-continue\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\na`, 200],
     ['POST /echo HTTP/1.0\r\nExpect: x\r\nContent-Length: 1\r\n\r\na', 200],
     ...['x', '100-continue, x', '100', '100-continue;a'].map((value): [string, number] => [
       `${POST}Expect: ${value}\r\nContent-Length: 1\r\n\r\na`,
@@ -303,6 +313,33 @@ for (const kind of KINDS) {
         for (const client of [slow, honest, talking]) client.destroy();
       }));
 
+    it('--body-timeout 1: nobody has less, whenever a thread has last looked', () =>
+      serve(['--body-timeout', '1'], async (server) => {
+        // The thread has nothing to look after meanwhile.
+        await server.stillServes();
+        for (let i = 0; i < 3; i++) {
+          const client = await server.connect();
+          const begun = performance.now();
+          client.write(`${chunked('/echo')}1\r\na\r\n`);
+          assert.equal((await client.response()).status, 408);
+          assert.ok(performance.now() - begun > 950);
+          client.destroy();
+        }
+      }));
+
+    it('--header-timeout: 408 also to the second request of a connection', { skip: kind.args.includes('sync') }, () =>
+      serve(['--header-timeout', '1'], async (server) => {
+        const client = await server.connect();
+        client.write(`${GET}\r\nGET /hel`);
+        assert.equal((await client.response()).status, 200);
+        assert.equal((await client.response()).status, 408);
+        assert.equal(await client.end(), '');
+        client.destroy();
+        // An empty line is no request.
+        for (const text of [`${GET}\r\n\r\n`, '\r\n']) assert.doesNotMatch(await server.talk(text), / 408 /);
+      }),
+    );
+
     it('--body-min-rate 0: only pauses count', () =>
       serve(['--body-timeout', '1', '--body-min-rate', '0'], async (server) => {
         const slow = await drip(server, chunked('/echo'), '1\r\na\r\n', '0\r\n\r\n');
@@ -325,11 +362,39 @@ for (const kind of KINDS) {
   });
 }
 
+for (const secure of [false, true]) {
+  test(`--send-timeout: a client that takes a little all the time is no slow one${secure ? ', over TLS' : ''}`, async () => {
+    const args = [...(secure ? CERT_ARGS : []), '--threads', '1', '--send-timeout', '1'];
+    const server = await HttpServer.start('http2-strict.mjs', args);
+    try {
+      const at = { port: server.port, host: '127.0.0.1', rejectUnauthorized: false };
+      const socket = secure ? connectTls(at) : connect(at);
+      let taken = 0;
+      socket.on('data', (data) => {
+        taken += data.length;
+        // About 500 KB/s: of what waits in the kernel a third has to go until there is room again.
+        socket.pause();
+        setTimeout(() => socket.resume(), data.length / 500);
+      });
+      socket.write('GET /bytes?50000000 HTTP/1.1\r\nHost: x\r\n\r\n');
+      await until(() => taken > 3_000_000 || socket.closed, { timeoutMs: 30_000, what: '3 MB' });
+      assert.doesNotMatch(server.log, /too slow|left|finished/);
+      socket.destroy();
+      await server.waitFor(/bytes\?50000000 (left|finished)/);
+    } finally {
+      await server.cleanup();
+    }
+  });
+}
+
 describe('handlers cannot split a response', () => {
   for (const [app, paths] of [
     [
       'http-split.mjs',
-      ['header', 'name', 'status', 'statusmessage', 'trailer', 'trailername', 'hint', 'hintname', 'link', 'raw'],
+      [
+        ...['header', 'name', 'status', 'statusmessage', 'trailer', 'trailername'],
+        ...['hint', 'hintname', 'link', 'linktarget', 'linklist', 'linkwide', 'raw'],
+      ],
     ],
     ['http-split-fetch.mjs', ['header', 'name', 'status', 'native', 'object', 'objectstatus']],
   ] as const) {
@@ -354,6 +419,30 @@ describe('handlers cannot split a response', () => {
       }
     });
   }
+});
+
+describe('what Node would send, and is not sent', () => {
+  let server: HttpServer;
+  before(async () => {
+    server = await HttpServer.start('http-split.mjs', ['--threads', '1']);
+  });
+  after(() => server?.stop());
+
+  it('a Content-Disposition of UTF-8 bytes, which Node makes CR LF of, leaves as it was set', async () => {
+    // Its characters end in the bytes of CR and LF.
+    const name = Buffer.from('\u010d\u010aEvil: b').toString('latin1');
+    for (const path of ['bytes', 'text', 'empty', 'chunks']) {
+      const text = await server.talk(`GET /disposition-${path} HTTP/1.1\r\n${HOST}Connection: close\r\n\r\n`);
+      const [head, ...rest] = text.split('\r\n\r\n');
+      assert.ok(head.split('\r\n').includes(`Content-Disposition: attachment; filename="${name}"`), text);
+      assert.equal(rest.join('').replace(/^4\r\nb\xf6dy\r\n0$/, 'b\xf6dy'), path === 'empty' ? '' : 'b\xf6dy', path);
+    }
+  });
+
+  it('interim responses to a client of HTTP/1.0', async () => {
+    const text = await server.talk('GET /interim HTTP/1.0\r\n\r\n');
+    assert.match(text, /^HTTP\/1\.1 200 OK\r\n.*\r\n\r\ndone, 3 callbacks$/s);
+  });
 });
 
 describe('what a client sends does not write the log', () => {

@@ -110,6 +110,28 @@ for (const kind of [
       assert.deepEqual(shown(more), { scheme: 'http', trusted: false, own: false });
     });
 
+    it('an absolute target stands above Host, for everybody who looks', async () => {
+      for (const client of [await proxy(), await stranger()]) {
+        const seen = await see(client, 'GET http://Other.example:81/a HTTP/1.1\r\nhost: shop.example\r\n\r\n');
+        const at = seen.rawHeaders.indexOf('host');
+        assert.equal(seen.rawHeaders[at + 1], 'Other.example:81');
+        assert.equal(seen.url.toLowerCase(), 'http://other.example:81/a');
+      }
+    });
+
+    it('a target of https on a connection in the clear: 421, but to a trusted proxy', async () => {
+      const request = get('https://shop.example/a');
+      for (const [client, status] of [
+        [await stranger(), 421],
+        [await proxy(), 200],
+        [await local(), 200],
+      ] as const) {
+        const [answer] = await converse(client, [request]);
+        assert.equal(answer.status, status);
+        if (status === 421) assert.equal(answer.headers.connection, 'close');
+      }
+    });
+
     it('a unix socket is trusted', async () => {
       const seen = await see(await local(), get('/', HTTPS));
       assert.deepEqual(shown(seen), { scheme: 'https', trusted: true, own: true });

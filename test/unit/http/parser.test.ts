@@ -69,6 +69,7 @@ const SHORT = [
   'POST / HTTP/1.1\r\nHost:x\r\nTransfer-Encoding:chunked\r\n\r\n3;a="b;"\r\nabc\r\n0\r\nT: u\r\n\r\nx',
   'GET / HTTP/1.1\r\nHost:\r\nA:\r\nB: \t c \r\n\r\n',
   'OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n',
+  'GET http://y/ HTTP/1.1\r\nHost: x\r\n\r\n',
   // What has to be refused.
   '\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n',
   '\r\rGET / HTTP/1.1\r\n',
@@ -84,6 +85,8 @@ const SHORT = [
   'GET / http/1.1\r\nHost: x\r\n\r\n',
   'GET / RTSP/1.0\r\n\r\n',
   'FOO / HTTP/1.1\r\nHost: x\r\n\r\n',
+  'SETUP / HTTP/1.1\r\nHost: x\r\n\r\n',
+  `${'M'.repeat(40)} / HTTP/1.1\r\n`,
   'GETT / HTTP/1.1\r\nHost: x\r\n\r\n',
   'F\x01O / HTTP/1.1\r\n\r\n',
   'GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n',
@@ -109,6 +112,7 @@ const LONG = [
   `POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;${'a'.repeat(4200)}\r\nabc\r\n0\r\n\r\n`,
   `POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;${'a'.repeat(3900)}\r\nabc\r\n0\r\n\r\n`,
   `POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: ${'a'.repeat(300)}\r\n\r\n`,
+  `POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: ${' '.repeat(3000)}a\r\n\r\n`,
 ];
 
 /** The words of llhttp name the byte where it stopped, those of the limits the place; the status is what counts. */
@@ -134,12 +138,13 @@ test('split at every byte, and short ones at every pair of bytes', () => {
 test('what the messages above are', () => {
   const statuses = SHORT.map((text) => feed([text]).status);
   const ok = statuses.indexOf(400);
-  assert.equal(ok, 6);
+  assert.equal(ok, 7);
+  assert.deepEqual(feed([SHORT[6]]).headers, ['Host', 'y'], 'the target stands above Host');
   assert.ok(statuses.slice(0, ok).every((status) => status === 0));
   assert.deepEqual([...new Set(statuses.slice(ok))].sort(), [400, 501, 505]);
   assert.deepEqual(
     LONG.map((text) => feed([text]).status),
-    [414, 431, 431, 400, 0, 431],
+    [414, 431, 431, 400, 0, 431, 431],
   );
   const chunked = feed([SHORT[3]]);
   assert.deepEqual([chunked.body, chunked.trailers, chunked.rest], ['abc', ['T', 'u'], 'x']);

@@ -74,6 +74,22 @@ runInBoth('requests', import.meta.url, {
     assert.ok(native.hangup(-1) < 0);
   },
 
+  'outQueue: what the other side has yet to take'() {
+    const [client, server] = tcpPair();
+    assert.equal(native.outQueue(server), 0);
+    // Its kernel takes some of it at once; it has itself to make room for the rest.
+    const bytes = new Uint8Array(1 << 20);
+    while (native.send(server, bytes, 0, bytes.length) > 0);
+    const before = native.outQueue(server);
+    assert.ok(before > 0);
+    const end = performance.now() + 10_000;
+    while (native.outQueue(server) >= before && performance.now() < end) native.recv(client, bytes, 0, bytes.length);
+    assert.ok(native.outQueue(server) < before);
+    native.close(client);
+    native.close(server);
+    assert.ok(native.outQueue(-1) < 0);
+  },
+
   async 'CPU time of the thread, and of the callback that runs'() {
     const words = new Int32Array(new SharedArrayBuffer(8));
     ok(native.loopRegister(SLOT, words, 1));

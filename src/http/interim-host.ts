@@ -1,0 +1,21 @@
+/**
+ * Interim responses of a handler (100, 102, 103): the request is still owed its answer behind them, so its deadline goes on, and
+ * whoever ends it may answer. Frameworks give responses other prototypes, which all lead to ServerResponse's.
+ */
+import './interim.js';
+import { ServerResponse } from 'node:http';
+import { CONTROL } from '../request.js';
+import type { Connection } from './connection.js';
+
+type Method = (...args: unknown[]) => unknown;
+
+const prototype = ServerResponse.prototype as unknown as Record<string, Method>;
+
+for (const name of ['writeContinue', 'writeProcessing', 'writeEarlyHints']) {
+  const nodes = prototype[name];
+  prototype[name] = Object.defineProperties(function (this: ServerResponse, ...args: unknown[]): unknown {
+    const conn = (this as unknown as { [CONTROL]?: Connection })[CONTROL];
+    const send = () => nodes.apply(this, args);
+    return conn?.res === this ? conn.host.interim(conn, send) : send();
+  }, Object.getOwnPropertyDescriptors(nodes)) as Method;
+}
