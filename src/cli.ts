@@ -5,7 +5,7 @@
  */
 import { TunicornError } from './errors.js';
 // First of all: it notes how this process was started.
-import './origin.js';
+import { origin } from './origin.js';
 
 const OLDEST_NODE = 20;
 
@@ -21,7 +21,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const { detach, isDetached } = await import('./daemon.js');
   const detached = isDetached();
   // A reload goes by what was there at the start.
-  const surroundings = { env: { ...process.env }, cwd: process.cwd() };
+  const surroundings = { env: { ...process.env }, cwd: origin.cwd };
   try {
     const command = readCommand(argv, surroundings.env);
     if ('text' in command) {

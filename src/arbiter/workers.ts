@@ -4,6 +4,7 @@
  * worker's process does by itself only arrives here as fields of its handle and a place in the list of those that ended.
  */
 import { setImmediate as turn } from 'node:timers/promises';
+import { folderAt } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, WORKER_BOOT_ERROR } from '../errors.js';
 import type { ArbiterHooks } from '../hooks/arbiter.js';
@@ -123,8 +124,9 @@ export class Workers {
 
   /** Has every worker take up another config: by fresh threads, or by a new process where that is not possible. */
   reload(config: Config): void {
+    const folder = folderAt(config.chdir);
     for (const worker of this.#active) {
-      if (needsProcess(worker.config, config)) worker.outdated = true;
+      if (worker.folder !== folder || needsProcess(worker.config, config)) worker.outdated = true;
       else worker.reload(config, this.#master.tls);
     }
     this.manage();

@@ -230,9 +230,10 @@ export const SETTINGS = [
     flags: ['--chdir'],
     section: MECHANICS,
     kind: folder(),
-    default: () => process.cwd(),
+    default: () => '.',
     defaultText: 'the current folder',
-    description: 'Folder to change to before the app is loaded; relative paths of other settings start there.',
+    description:
+      'Folder to change to before the app is loaded; relative paths of other settings start there. A symbolic link in its name is followed anew at HUP, also in the name by which a shell knows the current folder ($PWD).',
   }),
   ...PROCESS_SETTINGS,
   ...TLS_SETTINGS,

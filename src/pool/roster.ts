@@ -8,6 +8,7 @@
  *                                   └── fails: the old one stays, and the next reload tries again
  *     reload(config): one replace after the other, until no thread is older than the last reload
  */
+import { leaveRemovedFolder } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
 import type { LogShare } from '../log/process-logs.js';
@@ -126,6 +127,7 @@ export class Roster {
     const { host, shared, concurrency, address = '', workerAge = 0 } = this.o;
     const { config } = this;
     const keepAlive = this.o.keepAlive && config.keepalive > 0;
+    leaveRemovedFolder(config.chdir);
     // A thread takes over the scheduling class of who starts it: light requests first, while the app is loaded.
     native.setPolicy(0, SCHED_BATCH);
     const thread = new ThreadHandle({

@@ -53,7 +53,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     const listenMs = config.timeout > 0 ? config.timeout * 900 : undefined;
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
-    app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });
+    app = await loadApp(config.app, { cwd: config.chdir, adoption, listenMs });
     if (hooks !== null) app = await hooked(app, hooks);
     thread = new PoolThread(task, app, logs);
   } catch (error) {
