@@ -53,7 +53,7 @@ export class Arbiter implements Master {
   readonly #workers: Workers;
   readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
-  readonly #waiting = new Waiting(this.#signals);
+  readonly #waiting: Waiting;
   readonly #strays = new Strays();
   readonly #succession: Succession;
   readonly #service: ServiceNotifier;
@@ -74,7 +74,15 @@ export class Arbiter implements Master {
     this.#reread = options.reread;
     const script = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
     this.hooks = new ArbiterHooks(this);
-    this.#workers = new Workers(this, script);
+    const workers = new Workers(this, script);
+    const signals = this.#signals;
+    const over = {
+      get ending() {
+        return signals.ending || workers.failed;
+      },
+    };
+    this.#workers = workers;
+    this.#waiting = new Waiting(over, () => workers.tend());
   }
 
   /** The settings: others after a reload. */
@@ -128,6 +136,7 @@ export class Arbiter implements Master {
       this.#workers.manage();
       for (;;) {
         await this.hooks.settled();
+        this.#workers.rethrow();
         if (this.#succession.promoted()) this.#promote();
         if (this.#signals.empty) await this.#waiting.sleep(this.#succession.inherited === null ? ROUND_MS : PARENT_MS);
         this.#workers.reap();

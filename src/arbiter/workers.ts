@@ -1,6 +1,6 @@
 /**
  * The house of the workers, in gunicorn's words: spawn, manage (start or stop until their number is the wanted one), murder
- * (those that hang), reap (those that ended), kill. The arbiter's loop calls it; nothing here waits, but for one turn of the event loop. What a
+ * (those that hang), reap (those that ended), kill. The arbiter's loop calls it, and tend() does where that loop waits for something; nothing here waits, but for one turn of the event loop. What a
  * worker's process does by itself only arrives here as fields of its handle and a place in the list of those that ended.
  */
 import { setImmediate as turn } from 'node:timers/promises';
@@ -65,6 +65,12 @@ export class Workers {
   readonly #all = new Set<WorkerHandle>();
   /** Workers whose process is gone, not yet reaped. */
   #ended: WorkerHandle[] = [];
+  /** Those whose pre_fork is not over. */
+  #forking = 0;
+  /** The workers are kept at their number: from the first manage() on. */
+  #managed = false;
+  /** What tend() has met with. */
+  #failure: unknown = null;
   #age = 0;
   #wanted: number;
   #anyBooted = false;
@@ -110,7 +116,8 @@ export class Workers {
    * enough others do.
    */
   manage(): void {
-    const current = this.#active.filter((w) => !w.outdated).length;
+    this.#managed = true;
+    const current = this.#active.filter((w) => !w.outdated).length + this.#forking;
     for (let n = current; n < this.wanted && now() >= this.#spawnNotBefore; n++) this.spawn();
     const rank = (w: WorkerHandle) => (!w.outdated ? 2 : w.booted ? 1 : 0);
     const active = this.#active.sort((a, b) => rank(a) - rank(b) || a.age - b.age);
@@ -120,6 +127,30 @@ export class Workers {
       worker.retire();
       active.shift();
     }
+  }
+
+  /** What the loop does in each round, for when it waits for something else. What would end the arbiter is kept for rethrow(). */
+  async tend(): Promise<void> {
+    if (!this.#managed || this.stopping || this.failed) return;
+    try {
+      this.reap();
+      await this.murder();
+      this.manage();
+    } catch (err) {
+      this.#failure = err;
+    }
+  }
+
+  /** tend() has met with something that ends the arbiter. */
+  get failed(): boolean {
+    return this.#failure !== null;
+  }
+
+  /** @throws what tend() has met with. */
+  rethrow(): void {
+    const failure = this.#failure;
+    this.#failure = null;
+    if (failure !== null) throw failure;
   }
 
   /** Has every worker take up another config: by fresh threads, or by a new process where that is not possible. */
@@ -140,7 +171,11 @@ export class Workers {
   /** Starts one worker, when pre_fork is over. If the system has no room for it, the next try waits a little. */
   spawn(): void {
     const age = this.#age++;
-    this.#master.hooks.preFork(age, (env) => this.#start(age, env));
+    this.#forking++;
+    this.#master.hooks.preFork(age, (env) => {
+      this.#forking--;
+      return this.#start(age, env);
+    });
   }
 
   /** @returns null if the system has no room for it. */

@@ -1,6 +1,6 @@
 /** The life of workers, with real ones: those that cannot boot, hang, serve their time, or are given no more time. */
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -111,6 +111,26 @@ describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
       if (JSON.parse(body).pid !== pid) break;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+    await ends(one);
+  });
+
+  it('a worker that dies while a reload waits for the app is replaced at once, and by one', async () => {
+    const waits = `import { existsSync } from 'node:fs';
+      while (existsSync('wait')) await new Promise((resolve) => setTimeout(resolve, 20));
+      ${app('2')}`;
+    const hook = 'export default { preFork: () => new Promise((resolve) => setTimeout(resolve, 1500)) };';
+    const dir = folders.make({ 'app.mjs': waits, 'tunicorn.conf.mjs': hook });
+    const { one, port, pid } = await serving(dir, '--preload');
+    writeFileSync(join(dir, 'wait'), '');
+    one.kill('SIGHUP');
+    await one.waitFor('Hang up');
+    process.kill(pid, 'SIGKILL');
+    await one.waitFor(/was sent SIGKILL[\s\S]*Booting worker/);
+    assert.doesNotMatch(one.log, /Reloading threads|refused/);
+    rmSync(join(dir, 'wait'));
+    await one.waitFor('Reloaded 1 threads');
+    assert.equal((await askJson(port)).version, '2');
+    assert.equal(one.spawned.length, 2, one.log);
     await ends(one);
   });
 
