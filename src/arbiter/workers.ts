@@ -6,6 +6,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { folderAt } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
+import { startTime } from '../config/start-time.js';
 import { APP_LOAD_ERROR, WORKER_BOOT_ERROR } from '../errors.js';
 import type { ArbiterHooks } from '../hooks/arbiter.js';
 import type { Logger } from '../log.js';
@@ -15,8 +16,6 @@ import type { Listener } from './sock.js';
 import { ROUND_MS } from './waiting.js';
 import { now, WorkerHandle } from './worker-handle.js';
 
-/** Least time that a gthread worker has to give a sign of life, seconds. */
-const GTHREAD_TIMEOUT = 30;
 /** A worker that ends before it has booted, or sooner than this afterwards, unasked, has crashed at the start. */
 const CRASH_MS = 1000;
 /** That many crashes in a row are replaced at once; then the pause between two starts doubles up to the longest. */
@@ -46,15 +45,6 @@ export interface Master {
   readonly hooks: ArbiterHooks;
   /** Wakes the loop. */
   wakeup(): void;
-}
-
-/**
- * For how long a worker may be silent, or boot, ms; 0 = for ever. In gthread --timeout is a request's: a short one must not
- * end a worker that starts on a busy machine, so it counts from its default on.
- */
-function workerTimeout({ timeout, workerClass }: Config): number {
-  if (timeout === 0) return 0;
-  return 1000 * (workerClass === 'gthread' ? Math.max(timeout, GTHREAD_TIMEOUT) : timeout);
 }
 
 export class Workers {
@@ -221,7 +211,7 @@ export class Workers {
     this.#lastRound = now();
     // Let the event loop read the messages that have arrived before judging their absence.
     await turn();
-    const timeout = workerTimeout(config);
+    const timeout = startTime(config);
     for (const worker of this.#all) {
       if (!worker.alive) continue;
       if (gap > 2 * ROUND_MS) worker.excuse(gap);

@@ -153,7 +153,7 @@ export const SETTINGS = [
     kind: seconds(),
     default: () => 30,
     description:
-      'Time a request may take in gthread: then its signal aborts and its client gets 504, and a thread that is stuck in it is ended. A worker that has been silent, or has not finished booting, for this long (gthread: 30 seconds at least) is killed. 0: never.',
+      'Time a request may take in gthread: then its signal aborts and its client gets 504, and a thread that is stuck in it is ended. A worker that has been silent, or has not finished booting, for this long (gthread: 30 seconds at least) is killed; so is a thread that takes so long to start. 0: never.',
   }),
   ...CONTAINMENT_SETTINGS,
   setting({

@@ -10,6 +10,7 @@
  */
 import { leaveRemovedFolder } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
+import { startTime } from '../config/start-time.js';
 import { TunicornError } from '../errors.js';
 import type { LogShare } from '../log/process-logs.js';
 import type { Logger } from '../log.js';
@@ -257,8 +258,8 @@ export class Roster {
     }
     const fresh = this.launch(slot);
     // As a worker that does not boot.
-    const { timeout } = this.config;
-    const timer = timeout > 0 ? setTimeout(() => fresh.kill(), timeout * 1000) : undefined;
+    const ms = startTime(this.config);
+    const timer = ms > 0 ? setTimeout(() => fresh.kill(), ms) : undefined;
     this.spare = { thread: fresh, since: performance.now() };
     try {
       await fresh.ready;

@@ -7,6 +7,7 @@ import { Adoption } from '../app/adopt.js';
 import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
 import type { App } from '../app/types.js';
+import { startTime } from '../config/start-time.js';
 import { APP_LOAD_ERROR, TunicornError, WORKER_BOOT_ERROR } from '../errors.js';
 import { loadThreadHooks, type ThreadHooks } from '../hooks/thread.js';
 import { installSendfile } from '../http/sendfile.js';
@@ -50,7 +51,8 @@ export default async function life(task: ThreadTask): Promise<void> {
     const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });
     adoption.install();
     // Less than a thread may take that replaces another one, so that its error is told and not its end.
-    const listenMs = config.timeout > 0 ? config.timeout * 900 : undefined;
+    const ms = startTime(config);
+    const listenMs = ms > 0 ? ms * 0.9 : undefined;
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
     app = await loadApp(config.app, { cwd: config.chdir, adoption, listenMs });

@@ -160,25 +160,27 @@ describe('http, which server is the app', () => {
       assert.equal([...server.log.matchAll(ADOPTED)].length, 1);
     }));
 
-  it('nobody listens, or only for TLS: the errors say so', async () => {
-    for (const [app, args, expected] of [
-      [
-        'nobody.mjs',
-        ['--timeout', '1'],
-        /nobody\.mjs exports no handler, and no http\.Server of it has called listen\(\) within 0\.9 s/,
-      ],
-      [
-        'https.mjs',
-        [],
-        /https\.mjs exports no handler and listens with an https\.Server \(port 8443\), which tunicorn cannot serve/,
-      ],
-    ] as const) {
-      const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', ...args, `${FIXTURES}${app}`]);
-      assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
-      assert.match(arbiter.log, expected);
-      await arbiter.cleanup();
-    }
+  it('one that listens only for TLS: the error says so', async () => {
+    const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', `${FIXTURES}https.mjs`]);
+    assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+    assert.match(
+      arbiter.log,
+      /https\.mjs exports no handler and listens with an https\.Server \(port 8443\), which tunicorn cannot serve/,
+    );
+    await arbiter.cleanup();
   });
+
+  it('one that takes longer to listen than --timeout, which is for requests: at the start and at HUP', () =>
+    withServer(
+      'slow.mjs',
+      async (server) => {
+        assert.equal(await get(server), 'slow');
+        process.kill(server.pid, 'SIGHUP');
+        await until(() => /Reloaded 1 threads/.test(server.log), { what: 'the reload' });
+        assert.doesNotMatch(server.log, /cannot be replaced/);
+      },
+      ['--timeout', '0.5'],
+    ));
 
   it('server.close() ends it: 503 from then on', () =>
     withServer('http.mjs', async (server) => {
