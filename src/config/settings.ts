@@ -123,7 +123,7 @@ export const SETTINGS = [
     kind: integer(1, 1_000_000, 'connections'),
     default: () => 1000,
     description:
-      'Connections a worker holds at once, idle ones counted. At the limit those make room that nobody has used for longest, a second at least; if there are none, it stops accepting for a while.',
+      'Connections a worker holds at once, idle ones counted. At the limit those make room that nobody has used for longest, a second at least; if there are none, it stops accepting for a while. There are no more than file descriptors (ulimit -n), less 100, or half of them, for the rest of the process.',
   }),
   setting({
     name: 'max_requests',
