@@ -252,6 +252,7 @@ export class Arbiter implements Master {
       sockets: this.#listening.bequest(this.#config),
       env: this.#listening.variables,
       onEnd: (how) => {
+        this.#listening.cleanUp();
         if (this.#workers.stopping) return;
         this.log.error(`The new arbiter has ended (${how}): this one goes on`);
         // Its workers were to take the place of those that WINCH has sent away.
@@ -265,6 +266,7 @@ export class Arbiter implements Master {
   #promote(): void {
     this.log.info('Master has been promoted.');
     this.#own.promote();
+    this.#listening.cleanUp();
     this.#service.promoted();
   }
 
