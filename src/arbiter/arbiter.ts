@@ -25,7 +25,7 @@ import type { Listener } from './sock.js';
 import { Strays } from './strays.js';
 import { ROUND_MS, Waiting } from './waiting.js';
 import { now } from './worker-handle.js';
-import { HaltServer, type Master, Workers } from './workers.js';
+import { HaltServer, LAST_WORDS_MS, type Master, Workers } from './workers.js';
 
 /** Time workers have after QUIT: they leave at once unless they are stuck. */
 const QUICK_MS = 2000;
@@ -342,7 +342,7 @@ export class Arbiter implements Master {
   }
 
   /**
-   * Ends all workers: TERM and up to graceful_timeout for their requests, or QUIT and a moment; then KILL. INT or QUIT
+   * Ends all workers: TERM, up to graceful_timeout for their requests and a moment for the rest, or QUIT and a moment; then KILL. INT or QUIT
    * during a graceful stop make it quick. Returns when all processes are gone.
    */
   async stop(graceful: boolean): Promise<void> {
@@ -350,7 +350,7 @@ export class Arbiter implements Master {
     if (this.#succession.child === undefined) this.#service.stopping();
     this.#listening.closeHttp(this.#succession.alone);
     const patience = this.#config.gracefulTimeout * 1000;
-    let limit = now() + (graceful ? patience : Math.min(patience, QUICK_MS));
+    let limit = now() + (graceful ? patience + LAST_WORDS_MS : Math.min(patience, QUICK_MS));
     this.#workers.stop(graceful ? 'SIGTERM' : 'SIGQUIT', this.#succession.alone);
     while (this.#workers.size > 0 && now() < limit) {
       await this.#waiting.sleep(limit - now());

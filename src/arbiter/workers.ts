@@ -16,6 +16,8 @@ import type { Listener } from './sock.js';
 import { ROUND_MS } from './waiting.js';
 import { now, WorkerHandle } from './worker-handle.js';
 
+/** A worker whose graceful_timeout is over answers 503 to what it still has in hand, and ends: so much later it is killed, ms. */
+export const LAST_WORDS_MS = 2000;
 /** A worker that ends before it has booted, or sooner than this afterwards, unasked, has crashed at the start. */
 const CRASH_MS = 1000;
 /** That many crashes in a row are replaced at once; then the pause between two starts doubles up to the longest. */
@@ -215,7 +217,8 @@ export class Workers {
     for (const worker of this.#all) {
       if (!worker.alive) continue;
       if (gap > 2 * ROUND_MS) worker.excuse(gap);
-      const graceOver = worker.stoppedAt !== null && now() - worker.stoppedAt > config.gracefulTimeout * 1000;
+      const grace = config.gracefulTimeout * 1000 + LAST_WORDS_MS;
+      const graceOver = worker.stoppedAt !== null && now() - worker.stoppedAt > grace;
       const silent = timeout > 0 && now() - worker.lastNotify > timeout;
       const slowBoot = timeout > 0 && !worker.booted && now() - worker.spawnedAt > timeout;
       if (graceOver) {

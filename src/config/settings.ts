@@ -163,7 +163,8 @@ export const SETTINGS = [
     section: WORKERS,
     kind: seconds(),
     default: () => 30,
-    description: 'Time a worker told to leave has for the requests it has read; then it is killed.',
+    description:
+      'Time a worker told to leave has for the requests it has read. Those that are not over then get 503 where nothing was sent (gthread; the log names them), and two seconds later it is killed.',
   }),
   setting({
     name: 'keepalive',

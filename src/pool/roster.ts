@@ -17,7 +17,7 @@ import type { Logger } from '../log.js';
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import { ABSENT, C, type Shared, T } from '../shared/memory.js';
 import type { ThreadHost } from './host.js';
-import { type Notice, ThreadHandle, type ThreadState, within } from './thread-handle.js';
+import { type Notice, Overdue, ThreadHandle, type ThreadState, within } from './thread-handle.js';
 
 export interface RosterOptions {
   host: ThreadHost;
@@ -162,7 +162,7 @@ export class Roster {
     if (logs !== null) this.o.logs?.rescue(logs);
     this.clear(slot);
     this.threads.delete(slot);
-    if (!this.stopping && from !== 'STARTING') {
+    if (from !== 'STARTING') {
       const retiring = from === 'RETIRING';
       if (retiring && thread.stopped) this.o.onLeaving();
       else this.o.onLost(slot, error, retiring);
@@ -223,7 +223,7 @@ export class Roster {
     thread.stop();
     const timer = setTimeout(() => {
       this.o.log?.warning(`Thread ${slot} has not finished within ${this.config.gracefulTimeout} s; ending it`);
-      thread.kill();
+      thread.kill(new Overdue());
     }, ms);
     void thread.ended.then(() => clearTimeout(timer));
     this.o.onLeaving();
@@ -350,7 +350,11 @@ export class Roster {
     this.slotFreed();
     const threads = [...this.threads.values()];
     for (const thread of threads) thread.stop();
-    await within(Promise.all(threads.map(({ ended }) => ended)), ms);
+    const ended = Promise.all(threads.map((thread) => thread.ended));
+    await within(ended, ms);
+    // What they have in hand is answered in their place.
+    for (const thread of threads) if (thread.state !== 'ENDED') thread.kill(new Overdue());
+    await within(ended, DESTROY_MS);
     await within(
       this.o.host.destroy().catch(() => {}),
       DESTROY_MS,

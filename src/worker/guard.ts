@@ -3,7 +3,7 @@
  *
  * check() looks at threads whose event loop does not turn: is a request in hand past its deadline, has its client left? Then
  * the thread's JavaScript stack is taken and the thread ended. lost() follows however a thread has ended: its connections
- * are main's now; the request to blame gets 504 (deadline), 503 (memory) or 500 (exit, crash), the others 503 where nothing
+ * are main's now; the request to blame gets 504 (deadline), 503 (memory, no more time at the end) or 500 (exit, crash), the others 503 where nothing
  * was sent; the rest is closed. src/README.md has the table.
  */
 import { errorResponse, INTERIM } from '../answers.js';
@@ -12,6 +12,7 @@ import type { Logger } from '../log.js';
 import { CLIENT_ENDED, CLIENT_GONE, native } from '../native/binding.js';
 import { isOutOfMemory } from '../pool/host.js';
 import { stackOf } from '../pool/inspect.js';
+import { Overdue } from '../pool/thread-handle.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import type { Driver } from '../shared/driver.js';
 import { type Shared, T } from '../shared/memory.js';
@@ -27,9 +28,16 @@ const STUCK_MS = 20;
 /** ms that the inspector has for a stack. */
 const STACK_MS = 150;
 
-type Cause = 'timeout' | 'disconnect' | 'memory' | 'exit' | 'crash';
+type Cause = 'timeout' | 'disconnect' | 'memory' | 'exit' | 'crash' | 'overdue';
 
-const STATUS: Record<Cause, number> = { timeout: 504, disconnect: 503, memory: 503, exit: 500, crash: 500 };
+const STATUS: Record<Cause, number> = {
+  timeout: 504,
+  disconnect: 503,
+  memory: 503,
+  exit: 500,
+  crash: 500,
+  overdue: 503,
+};
 
 /** Why a thread is being ended. */
 interface Sentence {
@@ -227,9 +235,10 @@ export class Guard {
       memory: `Out of memory (${config.threadMemory > 0 ? `--thread-memory ${config.threadMemory} MiB` : "V8's own limit"}): ${at}; thread ${slot} has ended${leaving}`,
       exit: `process.exit() was called: ${at}; thread ${slot} has ended${leaving}`,
       crash: `Unexpected end: ${at}; thread ${slot} has ended${leaving}`,
+      overdue: `Not finished within --graceful-timeout: ${at}; thread ${slot} is ended`,
     }[cause];
     if (stack !== null) log.error(why, Object.assign(new Error(), { stack }));
-    else if (cause === 'memory') log.error(why);
+    else if (cause === 'memory' || cause === 'overdue') log.error(why);
     else if (cause === 'timeout' || cause === 'disconnect') log.error(`${why} (in native code: no stack)`);
     else log.error(why, error);
     const others = hands.filter((conn) => conn !== culprit).map(name);
@@ -249,6 +258,7 @@ export class Guard {
 }
 
 function causeOf(error: unknown): Cause {
+  if (error instanceof Overdue) return 'overdue';
   if (isOutOfMemory(error)) return 'memory';
   return error instanceof Error && /exited with code/.test(error.message) ? 'exit' : 'crash';
 }
