@@ -159,8 +159,10 @@ describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
         '--threads',
         '2',
       );
+      const before = cpuSeconds(pid);
       const late = ask(port, path);
-      await until(async () => (await askJson(port)).pid === pid);
+      if (path === '/spin') await until(() => cpuSeconds(pid) > before + 0.3, { what: 'it to spin' });
+      else await until(async () => (await askJson(port)).pid === pid);
       const begun = performance.now();
       one.kill('SIGTERM');
       assert.equal((await one.ended).code, 0);
@@ -178,8 +180,9 @@ describe('life of workers', { concurrency: 2, timeout: 120_000 }, () => {
 
   it('graceful_timeout: a sync worker that is stuck is killed soon after it', async () => {
     const { one, port, pid } = await serving(folders.make(), '-k', 'sync', '--graceful-timeout', '1');
+    const before = cpuSeconds(pid);
     const lost = ask(port, '/spin');
-    await until(() => cpuSeconds(pid) > 1, { what: 'it to spin' });
+    await until(() => cpuSeconds(pid) > before + 0.3, { what: 'it to spin' });
     const begun = performance.now();
     one.kill('SIGTERM');
     assert.equal((await one.ended).code, 0);
