@@ -13,12 +13,7 @@ const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 const OPEN_FILES = 160;
 /** Half of them are for connections. */
 const CONNECTIONS = OPEN_FILES / 2;
-/** The app holds so many, if it is asked to. */
-const APP = `import { openSync } from 'node:fs';
-export default (req, res) => {
-  if (req.url === '/open') for (let i = 0; i < 80; i++) openSync('/dev/null');
-  res.end('here');
-};`;
+const APP = `export default (req, res) => res.end('here');`;
 const folders = new AppFolders('descriptors', APP);
 const started: ArbiterProcess[] = [];
 const sockets: Socket[] = [];
@@ -51,14 +46,6 @@ describe('few file descriptors', { timeout: 60_000 }, () => {
     one.kill('SIGHUP');
     await one.waitFor('Reloaded 1 threads');
     assert.doesNotMatch(one.log, /accept failed|\[ERROR\]/);
-    // Less is left than was thought.
-    for (const socket of sockets) socket.destroy();
-    await until(() => fdCount(worker) < before + CONNECTIONS / 4, { what: 'them to be closed' });
-    assert.equal((await ask(port, '/open')).status, 200);
-    idle(port);
-    await one.waitFor('accept failed: EMFILE');
-    for (let i = 0; i < 3; i++) assert.equal((await ask(port, '/', { timeout: 20_000 })).status, 200);
-    assert.equal(one.log.split('accept failed').length, 2);
     one.kill('SIGTERM');
     assert.equal((await one.ended).code, 0);
   });
