@@ -2,7 +2,7 @@
  * How this process was started, noted before anything can change it: what USR2 starts again. The folder keeps the name by which
  * the shell knows it, so that a symbolic link to the present release is followed anew.
  */
-import { statSync } from 'node:fs';
+import { currentFolder } from './config/folders.js';
 
 export interface Origin {
   readonly env: Readonly<NodeJS.ProcessEnv>;
@@ -16,15 +16,3 @@ export const origin: Origin = {
   cwd: currentFolder(),
   args: [...process.execArgv, ...process.argv.slice(1)],
 };
-
-function currentFolder(): string {
-  const cwd = process.cwd();
-  const { PWD } = process.env;
-  if (PWD === undefined || PWD === cwd) return cwd;
-  try {
-    const [named, real] = [statSync(PWD), statSync(cwd)];
-    return named.dev === real.dev && named.ino === real.ino ? PWD : cwd;
-  } catch {
-    return cwd;
-  }
-}

@@ -27,7 +27,7 @@ import type { Listener } from './sock.js';
 import { Strays } from './strays.js';
 import { ROUND_MS, Waiting } from './waiting.js';
 import { now } from './worker-handle.js';
-import { HaltServer, type Master, Workers } from './workers.js';
+import { HaltServer, LAST_WORDS_MS, type Master, Workers } from './workers.js';
 
 /** Time workers have after QUIT: they leave at once unless they are stuck. */
 const QUICK_MS = 2000;
@@ -55,7 +55,7 @@ export class Arbiter implements Master {
   readonly #workers: Workers;
   readonly #reread: (() => Promise<Config>) | undefined;
   readonly #signals = new SignalQueue(() => this.wakeup());
-  readonly #waiting = new Waiting(this.#signals);
+  readonly #waiting: Waiting;
   readonly #strays = new Strays();
   readonly #succession: Succession;
   readonly #service: ServiceNotifier;
@@ -77,7 +77,15 @@ export class Arbiter implements Master {
     this.#reread = options.reread;
     const script = options.workerMain ?? fileURLToPath(new URL('../worker/main.js', import.meta.url));
     this.hooks = new ArbiterHooks(this);
-    this.#workers = new Workers(this, script);
+    const workers = new Workers(this, script);
+    const signals = this.#signals;
+    const over = {
+      get ending() {
+        return signals.ending || workers.failed;
+      },
+    };
+    this.#workers = workers;
+    this.#waiting = new Waiting(over, () => workers.tend());
   }
 
   /** The settings: others after a reload. */
@@ -132,6 +140,7 @@ export class Arbiter implements Master {
       this.#workers.manage();
       for (;;) {
         await this.hooks.settled();
+        this.#workers.rethrow();
         if (this.#succession.promoted()) this.#promote();
         if (this.#signals.empty) await this.#waiting.sleep(this.#succession.inherited === null ? ROUND_MS : PARENT_MS);
         this.#workers.reap();
@@ -249,6 +258,7 @@ export class Arbiter implements Master {
       env: this.#listening.variables,
       streams: this.#own.streams,
       onEnd: (how) => {
+        this.#listening.cleanUp();
         if (this.#workers.stopping) return;
         this.log.error(`The new arbiter has ended (${how}): this one goes on`);
         // Its workers were to take the place of those that WINCH has sent away.
@@ -262,6 +272,7 @@ export class Arbiter implements Master {
   #promote(): void {
     this.log.info('Master has been promoted.');
     this.#own.promote();
+    this.#listening.cleanUp();
     this.#service.promoted();
   }
 
@@ -339,7 +350,7 @@ export class Arbiter implements Master {
   }
 
   /**
-   * Ends all workers: TERM and up to graceful_timeout for their requests, or QUIT and a moment; then KILL. INT or QUIT
+   * Ends all workers: TERM, up to graceful_timeout for their requests and a moment for the rest, or QUIT and a moment; then KILL. INT or QUIT
    * during a graceful stop make it quick. Returns when all processes are gone.
    */
   async stop(graceful: boolean): Promise<void> {
@@ -347,7 +358,7 @@ export class Arbiter implements Master {
     if (this.#succession.child === undefined) this.#service.stopping();
     this.#listening.closeHttp(this.#succession.alone);
     const patience = this.#config.gracefulTimeout * 1000;
-    let limit = now() + (graceful ? patience : Math.min(patience, QUICK_MS));
+    let limit = now() + (graceful ? patience + LAST_WORDS_MS : Math.min(patience, QUICK_MS));
     this.#workers.stop(graceful ? 'SIGTERM' : 'SIGQUIT', this.#succession.alone);
     while (this.#workers.size > 0 && now() < limit) {
       await this.#waiting.sleep(limit - now());

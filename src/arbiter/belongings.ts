@@ -6,6 +6,7 @@
  */
 import { resolve } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import { folderAt } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
 import { loggerOptions } from '../log/process-logs.js';
 import { LogTarget, standardOf } from '../log/target.js';
@@ -36,6 +37,8 @@ export class Belongings {
   readonly #watch = new Watch({ log: () => this.log });
   readonly #output = new Output(() => this.log);
   #config: Config;
+  /** Which folder `chdir` has led to. */
+  #folder: string | null;
   #pidfile: Pidfile | null = null;
   #suffix: '' | '.2';
   #tls: TlsMaterial | null = null;
@@ -47,6 +50,7 @@ export class Belongings {
    */
   constructor(config: Config, log?: Logger, second = false) {
     this.#config = config;
+    this.#folder = folderAt(config.chdir);
     this.#suffix = second ? '.2' : '';
     this.#ownsLog = log === undefined;
     this.#statsd = openStatsd(config);
@@ -72,6 +76,7 @@ export class Belongings {
    */
   prepare(config: Config): Change {
     const before = this.#config.chdir;
+    const folder = folderAt(config.chdir);
     let log: Logger | null = null;
     const statsd = isDeepStrictEqual(metrics(config), metrics(this.#config)) ? this.#statsd : openStatsd(config);
     let pidfile = this.#pidfile;
@@ -80,7 +85,8 @@ export class Belongings {
       log?.close();
       if (statsd !== this.#statsd) statsd?.close();
       if (pidfile !== this.#pidfile) pidfile?.unlink();
-      process.chdir(before);
+      // One that is gone is left for good.
+      if (folderAt(before) !== null) process.chdir(before);
       this.#output.follow(this.#config);
     };
     const commit = () => {
@@ -96,6 +102,7 @@ export class Belongings {
       if (pidfile !== this.#pidfile) this.#pidfile?.unlink();
       this.#pidfile = pidfile;
       this.#config = config;
+      this.#folder = folder;
       this.#tls = tls;
       // A rotation may send HUP: in gunicorn that opens the files, too.
       reopenLogs(this.log);
@@ -107,7 +114,7 @@ export class Belongings {
       tls = readTls(config);
       // Standard error itself is asked for.
       if (standardOf(config.errorlog, 2) !== undefined) this.#output.close();
-      log = this.#logFor(config, statsd);
+      log = this.#logFor(config, statsd, folder !== this.#folder);
       pidfile = this.#pidfileFor(config);
     } catch (err) {
       rollback();
@@ -175,9 +182,9 @@ export class Belongings {
   }
 
   /** The error log that a config wants; null: the present one. */
-  #logFor(config: Config, statsd: Statsd | null): Logger | null {
+  #logFor(config: Config, statsd: Statsd | null, elsewhere: boolean): Logger | null {
     const old = this.#config;
-    const moved = config.errorlog !== '-' && config.chdir !== old.chdir;
+    const moved = config.errorlog !== '-' && elsewhere;
     const same = isDeepStrictEqual(loggerOptions(config), loggerOptions(old)) && statsd === this.#statsd;
     return this.#ownsLog && (moved || !same) ? createLogger(loggerOptions(config, statsd)) : null;
   }

@@ -14,7 +14,7 @@ export interface Listener {
   /** As in logs: `http://127.0.0.1:8000`, `http://[::1]:8000`, `unix:/run/app.sock`. */
   readonly name: string;
   readonly family: 'tcp' | 'unix';
-  /** Closes the socket; `unlink`: removes a unix socket's file too, if it is ours. A second call does nothing. */
+  /** Closes the socket; `unlink`: removes a unix socket's file too, if it is ours, also where an earlier call has left it. */
   close(unlink: boolean): void;
 }
 
@@ -52,6 +52,7 @@ export function tcpListener(fd: number, name: string): Listener {
  */
 export function unixListener(fd: number, path: string, inode: string | null): Listener {
   let open = true;
+  let file = inode;
   // A reload may change the current folder.
   const whole = resolve(path);
   return {
@@ -59,11 +60,13 @@ export function unixListener(fd: number, path: string, inode: string | null): Li
     name: `unix:${path}`,
     family: 'unix',
     close(unlink) {
-      if (!open) return;
-      open = false;
       // The file goes first: who finds it gone gets ENOENT at once instead of a refused connection.
-      if (unlink && inode !== null) unlinkIfSame(whole, inode);
-      native.close(fd);
+      if (unlink && file !== null) {
+        unlinkIfSame(whole, file);
+        file = null;
+      }
+      if (open) native.close(fd);
+      open = false;
     },
   };
 }

@@ -22,6 +22,8 @@ export class Listening {
   /** What systemd has passed. */
   #activated: readonly Activated[] = [];
   #secure = false;
+  /** Closed here, while another arbiter may have been listening there: their files are still there. */
+  #left: Listener[] = [];
 
   get all(): Listener[] {
     return [...this.http, ...this.status];
@@ -50,7 +52,8 @@ export class Listening {
     const before = { ...wanted, bind: sockets.map(({ bind }, i) => bind || wanted.bind[i]) };
     const present = sockets.map(({ fd }, i) => adoptSocket(fd, { ours: !isInherited(before.bind[i]) }));
     // What is not wanted here is still the other arbiter's.
-    return this.#take(config, await rebind(present, before, wanted, { ...options, unlink: false }));
+    const listeners = await rebind(present, before, wanted, { ...options, unlink: false });
+    return this.#take(config, listeners, present);
   }
 
   /**
@@ -59,11 +62,15 @@ export class Listening {
    * @throws {TunicornError} ERR_TUNICORN_LISTEN: nothing has changed.
    */
   async change(old: Config, config: Config, options: ListeningOptions & { unlink: boolean }): Promise<boolean> {
-    return this.#take(config, await rebind(this.all, this.#withAll(old), this.#withAll(config), options));
+    const before = this.all;
+    const listeners = await rebind(before, this.#withAll(old), this.#withAll(config), options);
+    return this.#take(config, listeners, options.unlink ? [] : before);
   }
 
-  #take(config: Config, listeners: readonly Listener[] | null): boolean {
+  /** @param before those of which some may be closed now, and their files not removed. */
+  #take(config: Config, listeners: readonly Listener[] | null, before: readonly Listener[] = []): boolean {
     if (listeners === null) return false;
+    this.#left.push(...before.filter((listener) => !listeners.includes(listener)));
     this.#secure = config.certfile !== null;
     const requests = listeners.length - config.statusBind.length;
     this.http = listeners.slice(0, requests);
@@ -89,5 +96,11 @@ export class Listening {
 
   closeAll(unlink: boolean): void {
     closeSockets(this.all, unlink);
+    if (unlink) this.cleanUp();
+  }
+
+  /** No other arbiter listens any more where this one has ceased to: the files go. */
+  cleanUp(): void {
+    closeSockets(this.#left.splice(0), true);
   }
 }

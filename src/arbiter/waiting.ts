@@ -1,6 +1,7 @@
 /**
  * How the arbiter's loop waits: until it is woken, for some time, or for a promise, but never beyond a signal that ends the arbiter.
- * Event handlers only wake it.
+ * Event handlers only wake it. While it waits for something, what cannot wait goes on (`meanwhile`): a worker that ends is replaced at once,
+ * however long a reload's sockets, app or settings take.
  */
 import type { SignalQueue } from './signals.js';
 import { now } from './worker-handle.js';
@@ -10,11 +11,14 @@ export const ROUND_MS = 1000;
 
 export class Waiting {
   readonly #signals: Pick<SignalQueue, 'ending'>;
+  readonly #meanwhile: () => Promise<void>;
   #wake: (() => void) | null = null;
   #woken = false;
 
-  constructor(signals: Pick<SignalQueue, 'ending'>) {
+  /** @param meanwhile called now and then while it waits for something; must not reject. */
+  constructor(signals: Pick<SignalQueue, 'ending'>, meanwhile: () => Promise<void>) {
     this.#signals = signals;
+    this.#meanwhile = meanwhile;
   }
 
   /** Callable from any event handler. */
@@ -41,7 +45,7 @@ export class Waiting {
   /** False if a signal that ends the arbiter came meanwhile. */
   async pause(ms: number): Promise<boolean> {
     const until = now() + ms;
-    while (now() < until && !this.#signals.ending) await this.sleep(until - now());
+    while (now() < until && !this.#signals.ending) await this.#nap(until - now());
     return !this.#signals.ending;
   }
 
@@ -54,7 +58,12 @@ export class Waiting {
     });
     // Nobody waits for it any more if a signal comes first.
     watched.catch(() => {});
-    while (!settled && !this.#signals.ending) await this.sleep(ROUND_MS);
+    while (!settled && !this.#signals.ending) await this.#nap(ROUND_MS);
     return settled ? await watched : undefined;
+  }
+
+  async #nap(ms: number): Promise<void> {
+    await this.sleep(Math.min(ms, ROUND_MS));
+    await this.#meanwhile();
   }
 }

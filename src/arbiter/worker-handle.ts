@@ -5,6 +5,7 @@
  * 3 is node's IPC channel).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { folderAt } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
 import type { ArbiterToWorker, ListenerInfo, TlsMaterial, WorkerToArbiter } from '../messages.js';
 import type { Listener } from './sock.js';
@@ -50,6 +51,8 @@ export class WorkerHandle {
   readonly config: Config;
   /** What it runs with now: another one after a reload. */
   settings: Config;
+  /** Which folder it was started in (folders.ts); null: one that is gone. */
+  readonly folder: string | null;
   /** Undefined if the process could not be started. */
   readonly pid: number | undefined;
   spawnedAt = now();
@@ -74,6 +77,7 @@ export class WorkerHandle {
     this.age = options.age;
     this.config = options.config;
     this.settings = options.config;
+    this.folder = folderAt(options.config.chdir);
     this.#onNews = options.onNews;
     this.#onExit = options.onExit;
     this.#hasStatus = options.status.length > 0;
@@ -82,6 +86,8 @@ export class WorkerHandle {
     this.#child = spawn(process.execPath, [...workerExecArgv(process.execArgv), options.workerMain], {
       stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
       env: { ...process.env, ...options.env },
+      // A link to the present release is followed anew; where the folder is gone, it is as with the arbiter.
+      cwd: this.folder === null ? undefined : options.config.chdir,
     });
     this.pid = this.#child.pid;
     this.#child.once('exit', (code, signal) => this.#ended({ code, signal }));

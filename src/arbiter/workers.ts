@@ -1,10 +1,11 @@
 /**
  * The house of the workers, in gunicorn's words: spawn, manage (start or stop until their number is the wanted one), murder
- * (those that hang), reap (those that ended), kill. The arbiter's loop calls it; nothing here waits, but for one turn of the event loop. What a
+ * (those that hang), reap (those that ended), kill. The arbiter's loop calls it, and tend() does where that loop waits for something; nothing here waits, but for one turn of the event loop. What a
  * worker's process does by itself only arrives here as fields of its handle and a place in the list of those that ended.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { bootMs } from '../config/boot-time.js';
+import { folderAt } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
 import { APP_LOAD_ERROR, WORKER_BOOT_ERROR } from '../errors.js';
 import type { ArbiterHooks } from '../hooks/arbiter.js';
@@ -15,6 +16,8 @@ import type { Listener } from './sock.js';
 import { ROUND_MS } from './waiting.js';
 import { now, WorkerHandle } from './worker-handle.js';
 
+/** A worker whose graceful_timeout is over answers 503 to what it still has in hand, and ends: so much later it is killed, ms. */
+export const LAST_WORDS_MS = 2000;
 /** A worker that ends before it has booted, or sooner than this afterwards, unasked, has crashed at the start. */
 const CRASH_MS = 1000;
 /** That many crashes in a row are replaced at once; then the pause between two starts doubles up to the longest. */
@@ -54,6 +57,12 @@ export class Workers {
   readonly #all = new Set<WorkerHandle>();
   /** Workers whose process is gone, not yet reaped. */
   #ended: WorkerHandle[] = [];
+  /** Those whose pre_fork is not over. */
+  #forking = 0;
+  /** The workers are kept at their number: from the first manage() on. */
+  #managed = false;
+  /** What tend() has met with. */
+  #failure: unknown = null;
   #age = 0;
   #wanted: number;
   #anyBooted = false;
@@ -99,7 +108,8 @@ export class Workers {
    * enough others do.
    */
   manage(): void {
-    const current = this.#active.filter((w) => !w.outdated).length;
+    this.#managed = true;
+    const current = this.#active.filter((w) => !w.outdated).length + this.#forking;
     for (let n = current; n < this.wanted && now() >= this.#spawnNotBefore; n++) this.spawn();
     const rank = (w: WorkerHandle) => (!w.outdated ? 2 : w.booted ? 1 : 0);
     const active = this.#active.sort((a, b) => rank(a) - rank(b) || a.age - b.age);
@@ -111,10 +121,35 @@ export class Workers {
     }
   }
 
+  /** What the loop does in each round, for when it waits for something else. What would end the arbiter is kept for rethrow(). */
+  async tend(): Promise<void> {
+    if (!this.#managed || this.stopping || this.failed) return;
+    try {
+      this.reap();
+      await this.murder();
+      this.manage();
+    } catch (err) {
+      this.#failure = err;
+    }
+  }
+
+  /** tend() has met with something that ends the arbiter. */
+  get failed(): boolean {
+    return this.#failure !== null;
+  }
+
+  /** @throws what tend() has met with. */
+  rethrow(): void {
+    const failure = this.#failure;
+    this.#failure = null;
+    if (failure !== null) throw failure;
+  }
+
   /** Has every worker take up another config: by fresh threads, or by a new process where that is not possible. */
   reload(config: Config): void {
+    const folder = folderAt(config.chdir);
     for (const worker of this.#active) {
-      if (needsProcess(worker.config, config)) worker.outdated = true;
+      if (worker.folder !== folder || needsProcess(worker.config, config)) worker.outdated = true;
       else worker.reload(config, this.#master.tls);
     }
     this.manage();
@@ -128,7 +163,11 @@ export class Workers {
   /** Starts one worker, when pre_fork is over. If the system has no room for it, the next try waits a little. */
   spawn(): void {
     const age = this.#age++;
-    this.#master.hooks.preFork(age, (env) => this.#start(age, env));
+    this.#forking++;
+    this.#master.hooks.preFork(age, (env) => {
+      this.#forking--;
+      return this.#start(age, env);
+    });
   }
 
   /** @returns null if the system has no room for it. */
@@ -178,7 +217,8 @@ export class Workers {
     for (const worker of this.#all) {
       if (!worker.alive) continue;
       if (gap > 2 * ROUND_MS) worker.excuse(gap);
-      const graceOver = worker.stoppedAt !== null && now() - worker.stoppedAt > config.gracefulTimeout * 1000;
+      const grace = config.gracefulTimeout * 1000 + LAST_WORDS_MS;
+      const graceOver = worker.stoppedAt !== null && now() - worker.stoppedAt > grace;
       const silent = timeout > 0 && now() - worker.lastNotify > timeout;
       const slowBoot = timeout > 0 && !worker.booted && now() - worker.spawnedAt > timeout;
       if (graceOver) {

@@ -4,8 +4,9 @@
  * through the kind of its setting, also one that a later layer replaces, but for those of the environment, which may be meant
  * for other programs; what is refused ends in one TunicornError that says where the value came from and what is accepted.
  */
-import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { TunicornError, USAGE_ERROR } from '../errors.js';
+import { currentFolder, folderAt } from './folders.js';
 import { type Hook, readHook } from './hooks.js';
 import { explainUnknown, lookUp } from './names.js';
 import { type Config, type Env, type Setting, type SettingKey, settingList } from './settings.js';
@@ -75,10 +76,11 @@ export interface Built {
 
 /**
  * Builds a Config out of layers, the weakest first.
+ * @param cwd folder from which --chdir goes. Default: the current one.
  * @throws {TunicornError} ERR_TUNICORN_CONFIG (ERR_TUNICORN_CONFIG_FILE for what is in a file) on a refused value, no app, a
  *   --chdir that is no folder, or an address that --bind and --status-bind share.
  */
-export function buildConfig(layers: readonly Values[], env: Env = process.env): Built {
+export function buildConfig(layers: readonly Values[], env: Env = process.env, cwd = currentFolder()): Built {
   const config: Record<string, unknown> = {};
   const sources = new Map<SettingKey, string>();
   const given = new Map<string, RawValue>();
@@ -94,6 +96,7 @@ export function buildConfig(layers: readonly Values[], env: Env = process.env): 
   const built = config as unknown as Config;
   // As in gunicorn; a number that nobody has asked for says nothing.
   if (given.has('threads') && built.threads > 1) built.workerClass = 'gthread';
+  built.chdir = resolve(cwd, built.chdir);
   checkTogether(built, given);
   return { config: built, sources };
 }
@@ -104,7 +107,7 @@ function checkTogether(config: Config, given: Values): void {
     throw usageError("no app given: name a file or module, as in 'app.js', 'app:handler' or 'app:create()'");
   }
   const at = (key: SettingKey) => given.get(key)?.source ?? key;
-  if (!statSync(config.chdir, { throwIfNoEntry: false })?.isDirectory()) {
+  if (folderAt(config.chdir) === null) {
     throw refuse(given.get('chdir'), `${at('chdir')}: ${show(config.chdir)} is not a folder`);
   }
   const both = config.statusBind.find((address) => config.bind.includes(address));

@@ -123,7 +123,7 @@ export const SETTINGS = [
     kind: integer(1, 1_000_000, 'connections'),
     default: () => 1000,
     description:
-      'Connections a worker holds at once, idle ones counted. At the limit those make room that nobody has used for longest, a second at least; if there are none, it stops accepting for a while.',
+      'Connections a worker holds at once, idle ones counted. At the limit those make room that nobody has used for longest, a second at least; if there are none, it stops accepting for a while. There are no more than file descriptors (ulimit -n), less 100, or half of them, for the rest of the process.',
   }),
   setting({
     name: 'max_requests',
@@ -163,7 +163,8 @@ export const SETTINGS = [
     section: WORKERS,
     kind: seconds(),
     default: () => 30,
-    description: 'Time a worker told to leave has for the requests it has read; then it is killed.',
+    description:
+      'Time a worker told to leave has for the requests it has read. Those that are not over then get 503 where nothing was sent (gthread; the log names them), and two seconds later it is killed.',
   }),
   setting({
     name: 'keepalive',
@@ -230,9 +231,10 @@ export const SETTINGS = [
     flags: ['--chdir'],
     section: MECHANICS,
     kind: folder(),
-    default: () => process.cwd(),
+    default: () => '.',
     defaultText: 'the current folder',
-    description: 'Folder to change to before the app is loaded; relative paths of other settings start there.',
+    description:
+      'Folder to change to before the app is loaded; relative paths of other settings start there. A symbolic link in its name is followed anew at HUP, also in the name by which a shell knows the current folder ($PWD).',
   }),
   ...PROCESS_SETTINGS,
   ...TLS_SETTINGS,

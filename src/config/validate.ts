@@ -5,7 +5,6 @@
  * where the value came from.
  */
 import { isIP } from 'node:net';
-import { resolve } from 'node:path';
 import { compileAccessFormat } from '../access-format.js';
 
 /** A value that a setting refuses. Internal: config.ts turns it into a TunicornError that names the source. */
@@ -209,9 +208,9 @@ export function headerName(): Kind<string> {
   };
 }
 
-/** A folder; made absolute against the current one, so that it means the same in every process. */
+/** A folder, as it is written: buildConfig makes it absolute, so that it means the same in every process. */
 export function folder(): Kind<string> {
-  return { meta: 'PATH', unit: '', range: 'an existing folder', parse: (value) => resolve(text(value, 'a folder')) };
+  return { meta: 'PATH', unit: '', range: 'an existing folder', parse: (value) => text(value, 'a folder') };
 }
 
 /** Where to listen: at an address, or at a socket that listens already. */

@@ -9,6 +9,7 @@
  *     reload(config): one replace after the other, until no thread is older than the last reload
  */
 import { bootMs } from '../config/boot-time.js';
+import { leaveRemovedFolder } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
 import { TunicornError } from '../errors.js';
 import type { LogShare } from '../log/process-logs.js';
@@ -16,7 +17,7 @@ import type { Logger } from '../log.js';
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import { ABSENT, C, type Shared, T } from '../shared/memory.js';
 import type { ThreadHost } from './host.js';
-import { type Notice, ThreadHandle, type ThreadState, within } from './thread-handle.js';
+import { type Notice, Overdue, ThreadHandle, type ThreadState, within } from './thread-handle.js';
 
 export interface RosterOptions {
   host: ThreadHost;
@@ -131,6 +132,7 @@ export class Roster {
     const { host, shared, concurrency, address = '', workerAge = 0 } = this.o;
     const { config } = this;
     const keepAlive = this.o.keepAlive && config.keepalive > 0;
+    leaveRemovedFolder(config.chdir);
     // A thread takes over the scheduling class of who starts it: light requests first, while the app is loaded.
     native.setPolicy(0, SCHED_BATCH);
     const thread = new ThreadHandle({
@@ -174,7 +176,7 @@ export class Roster {
     if (logs !== null) this.o.logs?.rescue(logs);
     this.clear(slot);
     this.threads.delete(slot);
-    if (!this.stopping && from !== 'STARTING') {
+    if (from !== 'STARTING') {
       const retiring = from === 'RETIRING';
       if (retiring && thread.stopped) this.o.onLeaving();
       else this.o.onLost(slot, error, retiring);
@@ -236,7 +238,7 @@ export class Roster {
     thread.stop();
     const timer = setTimeout(() => {
       this.o.log?.warning(`Thread ${slot} has not finished within ${this.config.gracefulTimeout} s; ending it`);
-      thread.kill();
+      thread.kill(new Overdue());
     }, ms);
     void thread.ended.then(() => clearTimeout(timer));
     this.o.onLeaving();
@@ -359,7 +361,11 @@ export class Roster {
     this.slotFreed();
     const threads = [...this.threads.values()];
     for (const thread of threads) thread.stop();
-    await within(Promise.all(threads.map(({ ended }) => ended)), ms);
+    const ended = Promise.all(threads.map((thread) => thread.ended));
+    await within(ended, ms);
+    // What they have in hand is answered in their place.
+    for (const thread of threads) if (thread.state !== 'ENDED') thread.kill(new Overdue());
+    await within(ended, DESTROY_MS);
     await within(
       this.o.host.destroy().catch(() => {}),
       DESTROY_MS,

@@ -17,6 +17,9 @@ export type Notice = Extract<ThreadToMain, { type: 'done' }>;
 /** How long a thread that was told to die may take before it counts as dead, ms. */
 const GONE_MS = 1000;
 
+/** Why a thread has ended that had more time than --graceful-timeout for what it has in hand. */
+export class Overdue extends Error {}
+
 export interface ThreadHandleOptions {
   host: ThreadHost;
   task: Omit<ThreadTask, 'port'>;
@@ -50,6 +53,8 @@ export class ThreadHandle {
   private readonly closed: Promise<void>;
   private portOpen = true;
   private failure: TunicornError | undefined;
+  private reason: Error | undefined;
+  private told = false;
   private setReady: () => void = () => {};
   private setFailed: (error: TunicornError) => void = () => {};
 
@@ -84,7 +89,7 @@ export class ThreadHandle {
     else if (message.type === 'replaceMe') this.asked = message.reason;
     else if (message.type === 'ready') {
       this.threadId = message.threadId;
-      if (this.state === 'STARTING') this.state = 'RUNNING';
+      if (this.state === 'STARTING') this.state = this.told ? 'RETIRING' : 'RUNNING';
       this.setReady();
     } else {
       const { code, exitCode, stack } = message;
@@ -104,7 +109,7 @@ export class ThreadHandle {
     const from = this.state;
     this.state = 'ENDED';
     this.port.close();
-    this.o.onEnded(this, from, error);
+    this.o.onEnded(this, from, this.reason ?? error);
     this.setFailed(
       this.failure ??
         new TunicornError('ERR_TUNICORN_THREAD', 'A thread ended before it was ready.', {
@@ -116,12 +121,14 @@ export class ThreadHandle {
 
   /** Takes nothing new, ends when what it has in hand is done. */
   stop(): void {
+    this.told = true;
     if (this.state === 'RUNNING') this.state = 'RETIRING';
     this.port.postMessage({ type: 'stop' } satisfies MainToThread);
   }
 
-  /** Ends it at once, whatever it does. */
-  kill(): void {
+  /** Ends it at once, whatever it does. reason: told in place of the host's own. */
+  kill(reason?: Error): void {
+    this.reason ??= reason;
     this.abort.abort();
   }
 }

@@ -1,12 +1,19 @@
 /**
  * A process that loads the app once and tells its parent over IPC whether that went well; what goes wrong is on standard error.
- * Arguments: the app, the worker class. Started by arbiter/app-check.ts in the app's folder.
+ * Arguments: the app, the worker class. Started by arbiter/app-check.ts in the app's folder. It outlives no parent, also not with an app
+ * that never lets go of the CPU.
  */
+import { constants } from 'node:os';
 import { Adoption } from '../app/adopt.js';
 import { loadApp } from '../app/load.js';
 import { TunicornError } from '../errors.js';
 import { createLogger, describeError } from '../log.js';
+import { native } from '../native/binding.js';
 import { guardProcess } from './process-wide.js';
+
+native.setParentDeathSignal(constants.signals.SIGKILL);
+// It may have gone before.
+if (!process.connected) process.exit(1);
 
 try {
   // A program that listens itself shall not really do so.

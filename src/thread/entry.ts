@@ -58,7 +58,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     const listenMs = 0.9 * bootMs(config) || undefined;
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
-    app = await loadApp(config.app, { cwd: process.cwd(), adoption, listenMs });
+    app = await loadApp(config.app, { cwd: config.chdir, adoption, listenMs });
     // What finds the thread's own server at req.socket.server (http-proxy-middleware does) may listen there.
     if (app.kind === 'node') app.hooks ??= listenersOf(threadServer());
     if (hooks !== null) app = await hooked(app, hooks);

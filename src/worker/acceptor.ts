@@ -2,8 +2,8 @@
  * The accept loop of a worker: a selector over its listeners, and everything that speaks against accepting, in one place.
  *
  *     listener readable ─> accept ─> admit(fd)
- *     not while: connections are at --worker-connections (unused ones then make room), file descriptors are short, every
- *     thread is stuck or has its hands full and siblings may have a free one, or the worker leaves
+ *     not while: connections are at --worker-connections or file descriptors are short (unused ones then make room), every thread is stuck
+ *     or has its hands full and siblings may have a free one, or the worker leaves
  */
 import type { Config } from '../config/settings.js';
 import type { Logger } from '../log.js';
@@ -17,8 +17,12 @@ import { C, type Shared } from '../shared/memory.js';
 const BATCH = 64;
 /** How often room is made at --worker-connections, ms. */
 const RECLAIM_EVERY_MS = 50;
+/** File descriptors that no connection takes, half of them where there are few: threads that start need some, and apps have files. */
+const OTHER_FDS = 100;
 /** ms for which accepting rests when the process is out of file descriptors. */
 const EMFILE_REST_MS = 250;
+/** How often that is told, ms: it may last. */
+const TELL_EVERY_MS = 10_000;
 /** While no thread is free, new connections are left to the siblings for so long, ms; then they are taken all the same. */
 const SIBLINGS_MS = 25;
 
@@ -44,6 +48,8 @@ export class Acceptor {
   private readonly o: AcceptorOptions;
   private readonly selector: Selector<Listener>;
   private readonly poll: number;
+  /** The most connections for which there are file descriptors. */
+  private readonly most: number;
   private paused = true;
   private started = false;
   private atLimit = false;
@@ -53,9 +59,12 @@ export class Acceptor {
   /** Since when somebody waits to be accepted meanwhile, 0 = nobody does. */
   private siblingsAt = 0;
   private reclaimedAt = 0;
+  private toldAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: AcceptorOptions) {
     this.o = options;
+    const { maxFds } = options.shared.memory;
+    this.most = maxFds - Math.min(OTHER_FDS, maxFds >> 1);
     this.selector = defaultSelector<Listener>();
     this.poll = native.pollStart(this.selector.fd, () => this.onReadable(), 1, 0);
     native.pollPause(this.poll, 1);
@@ -67,6 +76,11 @@ export class Acceptor {
     });
     this.started = true;
     this.update();
+    const { workerConnections } = this.o.config();
+    if (this.most >= workerConnections) return;
+    this.o.log.warning(
+      `File descriptors are for ${this.most} connections only, --worker-connections is ${workerConnections}: raise the limit (ulimit -n, LimitNOFILE=)`,
+    );
   }
 
   /** For good: closes the listeners of this process, too. */
@@ -78,9 +92,13 @@ export class Acceptor {
     for (const { fd } of this.o.listeners) native.close(fd);
   }
 
+  private get limit(): number {
+    return Math.min(this.o.config().workerConnections, this.most);
+  }
+
   /** A connection was closed, perhaps: accepts again where it had stopped at the limit. */
   hasRoom(): void {
-    if (!this.atLimit || this.o.open() >= this.o.config().workerConnections) return;
+    if (!this.atLimit || this.o.open() >= this.limit) return;
     this.atLimit = false;
     Atomics.store(this.o.shared.control, C.ACCEPT_PAUSED, 0);
     this.update();
@@ -121,10 +139,10 @@ export class Acceptor {
     for (let i = 0; i < BATCH; i++) {
       this.o.beforeAccept();
       if (!this.started) return;
-      if (this.o.open() >= this.o.config().workerConnections) {
+      if (this.o.open() >= this.limit) {
         Atomics.store(control, C.ACCEPT_PAUSED, 1);
         // One may have been closed before the flag was up.
-        if (this.o.open() >= this.o.config().workerConnections) {
+        if (this.o.open() >= this.limit) {
           this.atLimit = true;
           this.update();
           this.reclaim();
@@ -136,8 +154,7 @@ export class Acceptor {
       if (fd === EAGAIN) return;
       if (fd === ECONNABORTED || fd === EINTR) continue;
       if (fd < 0) {
-        this.o.log.error(`accept failed: ${native.errnoName(fd)}; trying again in ${EMFILE_REST_MS} ms`);
-        if (fd === EMFILE || fd === ENFILE) this.rest();
+        this.failed(fd);
         return;
       }
       if (fd >= memory.maxFds) {
@@ -146,6 +163,18 @@ export class Acceptor {
       }
       this.o.admit(fd, listener.index);
     }
+  }
+
+  /** Out of file descriptors, as a rule: unused connections make room, as at --worker-connections, and threads need some, too. */
+  private failed(errno: number): void {
+    const now = performance.now();
+    if (now - this.toldAt >= TELL_EVERY_MS) {
+      this.toldAt = now;
+      this.o.log.error(`accept failed: ${native.errnoName(errno)}; trying again every ${EMFILE_REST_MS} ms`);
+    }
+    if (errno !== EMFILE && errno !== ENFILE) return;
+    this.o.makeRoom(BATCH);
+    this.rest();
   }
 
   private rest(): void {

@@ -3,6 +3,7 @@
  * and takes from it the connections in the clear. A front that breaks is started anew; its connections are lost.
  */
 import { Worker } from 'node:worker_threads';
+import { leaveRemovedFolder } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
 import type { FromFront, FrontSettings, ToFront } from '../front/messages.js';
 import type { Logger } from '../log.js';
@@ -59,6 +60,7 @@ export class Front {
   }
 
   private start(): Worker {
+    leaveRemovedFolder('/');
     const thread = new Worker(new URL('../front/entry.js', import.meta.url), { workerData: this.settings });
     thread.on('message', (message: FromFront) => this.receive(message));
     thread.on('error', (error) => this.o.log.error('The front thread failed', error));

@@ -3,7 +3,7 @@
  *
  * check() looks at threads whose event loop does not turn: is a request in hand past its deadline, has its client left? Then
  * the thread's JavaScript stack is taken and the thread ended. lost() follows however a thread has ended: its connections
- * are main's now; the request to blame gets 504 (deadline), 503 (memory) or 500 (exit, crash), the others 503 where nothing
+ * are main's now; the request to blame gets 504 (deadline), 503 (memory, no more time at the end) or 500 (exit, crash), the others 503 where nothing
  * was sent; the rest is closed. src/README.md has the table.
  */
 import { errorResponse, INTERIM } from '../answers.js';
@@ -12,6 +12,7 @@ import type { Logger } from '../log.js';
 import { CLIENT_ENDED, CLIENT_GONE, native } from '../native/binding.js';
 import { isOutOfMemory } from '../pool/host.js';
 import { stackOf } from '../pool/inspect.js';
+import { Overdue } from '../pool/thread-handle.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import type { Driver } from '../shared/driver.js';
 import { type Shared, T } from '../shared/memory.js';
@@ -201,7 +202,7 @@ export class Guard {
   /** Its clients are answered or dropped, events that it had taken are asked for again. */
   lost(slot: number, error: unknown, retiring: boolean): void {
     const { table, conns, driver, lingerer } = this.o;
-    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error, retiring), suspects: [], stack: null };
+    const sentence = this.sentences.get(slot) ?? { cause: causeOf(error), suspects: [], stack: null };
     const hands = this.inHand(slot);
     const suspects = this.suspects(slot, sentence, hands);
     this.report(slot, sentence, suspects, hands, error, retiring);
@@ -266,8 +267,8 @@ export class Guard {
       disconnect: `Client left: ${at}; thread ${slot} was stuck in it and is ended`,
       memory: `Out of memory (${config.threadMemory > 0 ? `--thread-memory ${config.threadMemory} MiB` : "V8's own limit"}): ${at}; thread ${slot} has ended${leaving}`,
       exit: `process.exit() was called: ${at}; thread ${slot} has ended${leaving}`,
-      overdue: `Not over within --graceful-timeout: ${at}; thread ${slot} was being replaced and has ended`,
       crash: `Unexpected end: ${at}; thread ${slot} has ended${leaving}`,
+      overdue: `Not finished within --graceful-timeout: ${at}; thread ${slot} is ended`,
     }[cause];
     if (stack !== null) log.error(why, Object.assign(new Error(), { stack }));
     else if (cause === 'memory') log.error(why);
@@ -294,9 +295,8 @@ export class Guard {
   }
 }
 
-function causeOf(error: unknown, retiring: boolean): Cause {
+function causeOf(error: unknown): Cause {
+  if (error instanceof Overdue) return 'overdue';
   if (isOutOfMemory(error)) return 'memory';
-  // Nobody else ends one without a sentence.
-  if (retiring && error instanceof Error && error.name === 'AbortError') return 'overdue';
   return error instanceof Error && /exited with code/.test(error.message) ? 'exit' : 'crash';
 }

@@ -49,6 +49,8 @@ const FRESH_MS = 500;
 
 /** For clients of the front that have not taken the end of their answer when all requests are over, ms. */
 const FRONT_MS = 2000;
+/** The same where there is no more time for requests. */
+const OVERDUE_MS = 300;
 
 /** Slots for threads that start while as many as there may be still serve. */
 const SPARE_SLOTS = 2;
@@ -342,9 +344,12 @@ export class ThreadWorker extends Worker {
       if (Atomics.load(control, C.OPEN) === 0) break;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    await this.front?.end(Math.min(end, performance.now() + FRONT_MS));
+    const overdue = Atomics.load(control, C.OPEN) > 0;
+    if (!overdue) await this.front?.end(Math.min(end, performance.now() + FRONT_MS));
     if (this.murderer) clearInterval(this.murderer);
     await this.pool.stop(Math.max(100, Math.min(1000, end - performance.now())));
+    // What the guard has answered for those that were not over has to go through it, too.
+    if (overdue) await this.front?.end(performance.now() + OVERDUE_MS);
     this.supervisor?.stop();
     this.lingerer.stop();
     await this.status.close();

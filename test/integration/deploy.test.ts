@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -282,25 +282,5 @@ describe('nginx in front of a unix socket', {
     client.write('hello there');
     await client.when(() => client.data.toString('latin1') === 'hello there' || null, 'the echo');
     client.destroy();
-  });
-});
-
-describe('releases behind a symbolic link', { timeout: 60_000 }, () => {
-  it('HUP takes the release that the link points to', async () => {
-    const dir = folders.make();
-    for (const n of [1, 2]) {
-      mkdirSync(join(dir, `${n}`));
-      writeFileSync(join(dir, `${n}/app.mjs`), `export default (req, res) => res.end('${n}');`);
-    }
-    symlinkSync('1', join(dir, 'current'));
-    const one = tunicorn('/', ['--bind', '127.0.0.1:0', join(dir, 'current/app.mjs')]);
-    const port = await one.firstPort();
-    assert.equal((await ask(port, '/')).body, '1');
-    symlinkSync('2', join(dir, 'next'));
-    renameSync(join(dir, 'next'), join(dir, 'current'));
-    one.kill('SIGHUP');
-    await until(async () => (await ask(port, '/')).body === '2', { what: 'the second release' });
-    assert.equal(one.spawned.length, 1);
-    await ends(one);
   });
 });

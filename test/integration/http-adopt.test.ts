@@ -181,27 +181,14 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
       assert.equal([...server.log.matchAll(ADOPTED)].length, 1);
     }));
 
-  it('nobody listens, or only for TLS: the errors say so', async () => {
-    const cases = [
-      [
-        'nobody.mjs',
-        // A request's: a thread has as long as a worker has to boot.
-        ['--timeout', '1'],
-        /nobody\.mjs exports no handler, and no http\.Server of it has called listen\(\) within 27 s/,
-      ],
-      [
-        'https.mjs',
-        [],
-        /https\.mjs exports no handler and listens with an https\.Server \(port 8443\), which tunicorn cannot serve/,
-      ],
-    ] as const;
-    const check = async ([app, args, expected]: (typeof cases)[number]) => {
-      const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', ...args, `${FIXTURES}${app}`]);
-      assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
-      assert.match(arbiter.log, expected);
-      await arbiter.cleanup();
-    };
-    await Promise.all(cases.map(check));
+  it('one that listens only for TLS: the error says so', async () => {
+    const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', `${FIXTURES}https.mjs`]);
+    assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+    assert.match(
+      arbiter.log,
+      /https\.mjs exports no handler and listens with an https\.Server \(port 8443\), which tunicorn cannot serve/,
+    );
+    await arbiter.cleanup();
   });
 
   it('one that changes to the folder in which it is may do so, another one is told of --chdir', async () => {
@@ -228,6 +215,18 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
       await arbiter.cleanup();
     }
   });
+
+  it('one that takes longer to listen than --timeout, which is for requests: at the start and at HUP', () =>
+    withServer(
+      'slow.mjs',
+      async (server) => {
+        assert.equal(await get(server), 'slow');
+        process.kill(server.pid, 'SIGHUP');
+        await until(() => /Reloaded 1 threads/.test(server.log), { what: 'the reload' });
+        assert.doesNotMatch(server.log, /cannot be replaced/);
+      },
+      ['--timeout', '0.5'],
+    ));
 
   it('server.close() ends it: 503 from then on', () =>
     withServer('http.mjs', async (server) => {

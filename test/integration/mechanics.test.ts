@@ -194,6 +194,23 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     await until(() => !isAlive(Number(loader![1])), { what: 'the loading process to end' });
   });
 
+  it('preload_app, --check-config: the loading process does not outlive the one that started it', async () => {
+    const dir = folders.make({
+      'spins.mjs': 'import fs from "node:fs"; fs.writeSync(1, "loading " + process.pid + " "); for (;;);',
+    });
+    for (const [flag, signal] of [
+      ['--preload', 'SIGKILL'],
+      ['--check-config', 'SIGTERM'],
+    ] as const) {
+      const one = tunicorn(dir, [flag, 'spins.mjs']);
+      const loader = await until(() => /loading (\d+) /.exec(one.stdout), { what: 'the app to load' });
+      // Its output ends with the last of both.
+      one.kill(signal);
+      await until(() => !isAlive(Number(loader![1])), { what: 'the loading process to end' });
+      await one.ended;
+    }
+  });
+
   it('daemon: the command ends, and serves on in its own session without a terminal', async () => {
     for (const [flags, output] of [
       [[], '/dev/null'],

@@ -210,9 +210,40 @@ describe('signals of the arbiter', { concurrency: 2, timeout: 120_000 }, () => {
     assert.match(await fetchText(sockets[0], 'GET / HTTP/1.0\r\n\r\n'), /^HTTP\/1\.1 200 /);
     one.kill('SIGQUIT');
     await gone(one.pid);
+    await until(() => !existsSync(join(root, 'one.sock')), { what: "the first one's file to go" });
     await askJson(port);
     process.kill(next, 'SIGTERM');
     await one.ended;
+    assert.ok(!existsSync(join(root, 'two.sock')));
+  });
+
+  it('USR2: the last of the two arbiters removes the socket files, whatever the other one did', async () => {
+    const conf = (name: string) => `export default { bind: ['127.0.0.1:0', 'unix:${name}.sock'] };`;
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf('one') });
+    const here = (name: string) => existsSync(join(dir, `${name}.sock`));
+    const one = new ArbiterProcess([CLI, '--threads', '1', 'app.mjs'], {}, dir, true);
+    started.push(one);
+    const port = await one.firstPort();
+    await askJson(port);
+    // The old one moves away from an address of both, and stays.
+    const first = await upgrade(one, one.pid);
+    writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf('two'));
+    one.kill('SIGHUP');
+    await until(() => here('two'), { what: 'another socket' });
+    assert.ok(here('one'));
+    process.kill(first, 'SIGTERM');
+    await until(() => !here('one'), { what: 'the first one to go' });
+    // The new one dies while the old one is about to end.
+    const slow = await slowly(dir, one, port);
+    const second = await upgrade(one, one.pid);
+    one.kill('SIGTERM');
+    await one.waitFor('Handling signal: term');
+    assert.ok(here('two'));
+    process.kill(second, 'SIGKILL');
+    await gone(second);
+    assert.equal((await slow.answer()).status, 200);
+    await one.ended;
+    assert.ok(!here('two'));
   });
 
   it('WINCH: the workers leave, who comes waits, HUP brings the workers back', async () => {

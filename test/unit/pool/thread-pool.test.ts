@@ -12,6 +12,7 @@ import type { Future } from '../../../src/pool/future.js';
 import type { HostOptions, ThreadHost } from '../../../src/pool/host.js';
 import { inlineHost } from '../../../src/pool/inline.js';
 import { piscinaHost } from '../../../src/pool/piscina.js';
+import { Overdue } from '../../../src/pool/thread-handle.js';
 import { type Outcome, ThreadPool } from '../../../src/pool/thread-pool.js';
 import { tinypoolHost } from '../../../src/pool/tinypool.js';
 import { Driver } from '../../../src/shared/driver.js';
@@ -340,17 +341,22 @@ for (const [name, host] of [
       await rig.end();
     });
 
-    test('stop waits no longer than it is told, and ends what spins; its future is cancelled', async () => {
+    test('stop waits no longer than it is told, and ends what spins; what was in hand is lost, as overdue', async () => {
       await withRig(
         () => new Rig(host, 2),
         async (rig) => {
           await rig.pool.start();
           const spinning = rig.submit('/spin-silently');
           const told = outcome(spinning.future);
-          await rig.slotInHand();
+          const slot = await rig.slotInHand();
           const before = performance.now();
-          await Promise.all([assert.rejects(told, /cancelled/), rig.pool.stop(50)]);
+          await rig.pool.stop(50);
           assert.ok(performance.now() - before < 2000);
+          assert.deepEqual(
+            rig.lost.map((lost) => ({ slot: lost.slot, overdue: lost.error instanceof Overdue })),
+            [{ slot, overdue: true }],
+          );
+          assert.deepEqual(await told, { kept: false });
         },
       );
     });
@@ -549,6 +555,18 @@ for (const [name, host] of [
           writeFileSync(go, '');
           await until(() => rig.running.length === 1, { what: 'one that comes up' });
           assert.deepEqual(await outcome(rig.submit('/after').future), { kept: true });
+        },
+      );
+    });
+
+    test('threads that are told to end while they start are not lost', async () => {
+      await withRig(
+        () => new Rig(host, 2),
+        async (rig) => {
+          const started = rig.pool.start();
+          await rig.pool.stop(30_000);
+          await started;
+          assert.deepEqual(rig.lost, []);
         },
       );
     });

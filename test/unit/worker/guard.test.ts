@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { createConfig } from '../../../src/config/config.js';
 import type { Config } from '../../../src/config/settings.js';
 import { native } from '../../../src/native/binding.js';
+import { Overdue } from '../../../src/pool/thread-handle.js';
 import { allocate, Shared, T } from '../../../src/shared/memory.js';
 import { Routes } from '../../../src/shared/routes.js';
 import { ConnTable } from '../../../src/shared/tconn.js';
@@ -156,9 +157,9 @@ describe('Guard', () => {
   test('what a thread that is replaced has not finished in time is no error', () => {
     const rig = new Rig();
     rig.inHand(800, '/slow', 5000, 20_000);
-    rig.guard.lost(1, Object.assign(new Error('The task has been aborted'), { name: 'AbortError' }), true);
+    rig.guard.lost(1, new Overdue(), true);
     assert.equal(rig.answered.get(800), 'HTTP/1.1 503 Service Unavailable');
-    assert.match(rig.logged[0], /^Not over within --graceful-timeout: .*; thread 1 was being replaced/);
+    assert.match(rig.logged[0], /^Not finished within --graceful-timeout: .*; thread 1 is ended/);
   });
 
   test('a thread whose loop turns again while its stack is taken lives', async () => {
