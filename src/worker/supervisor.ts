@@ -71,6 +71,8 @@ export class Supervisor {
   private readonly cpu: Float64Array;
   /** For how long a thread neither waited nor began a request, microseconds. */
   private readonly still: Float64Array;
+  /** The CPU time in that, microseconds: what a request costs, where a busy machine makes it wait. */
+  private readonly stillCpu: Float64Array;
   /** For how long a thread's event loop has not turned, microseconds, and how often it had. */
   private readonly unturned: Float64Array;
   private readonly turns: Float64Array;
@@ -94,6 +96,7 @@ export class Supervisor {
     this.idle = new Float64Array(n);
     this.cpu = new Float64Array(n);
     this.still = new Float64Array(n);
+    this.stillCpu = new Float64Array(n);
     this.unturned = new Float64Array(n);
     this.turns = new Float64Array(n);
     this.heldUp = new Int32Array(n);
@@ -203,7 +206,8 @@ export class Supervisor {
       const idle = isAbsent ? -1 : native.loopIdle(slot);
       if (idle < 0) {
         // A spare slot, or one whose thread has died and is not replaced yet: no work, and no room for any.
-        this.idle[slot] = this.cpu[slot] = this.still[slot] = this.unturned[slot] = this.heldUp[slot] = 0;
+        this.idle[slot] = this.cpu[slot] = this.still[slot] = this.stillCpu[slot] = 0;
+        this.unturned[slot] = this.heldUp[slot] = 0;
         pool.stuck[slot] = true;
         // Main has not heard of its end yet: others go on meanwhile.
         if (!isAbsent) {
@@ -222,9 +226,11 @@ export class Supervisor {
       const cpu = native.loopCpu(slot);
       const cpuUs = elapsedUs > 0 ? cpu - this.cpu[slot] : 0;
       this.cpu[slot] = cpu;
-      const before = this.still[slot];
-      this.still[slot] = isBusy && requests === 0 ? before + elapsedUs : 0;
-      if (before <= HEAVY_US && this.still[slot] > HEAVY_US) this.o.onHeavy(slot, this.still[slot]);
+      const goesOn = isBusy && requests === 0;
+      this.still[slot] = goesOn ? this.still[slot] + elapsedUs : 0;
+      const before = this.stillCpu[slot];
+      this.stillCpu[slot] = goesOn ? before + cpuUs : 0;
+      if (before <= HEAVY_US && this.stillCpu[slot] > HEAVY_US) this.o.onHeavy(slot, this.stillCpu[slot]);
       const works = isBusy && cpuUs > Math.max(HELD_UP_US * Math.max(1, requests), HELD_UP_SHARE * elapsedUs);
       if (works || this.still[slot] > BLOCKED_US) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
