@@ -10,13 +10,13 @@ import { until } from '../../support/poll.js';
 
 const BINDING = new URL('../../../src/native/binding.js', import.meta.url).href;
 
-/** A thread whose loop is slot 1's, and which spins from then on. */
-async function spinning(): Promise<Worker> {
+/** A thread whose loop is slot 1's, and which spins (or does something else) from then on. */
+async function spinning(code = 'while (true);'): Promise<Worker> {
   const worker = new Worker(
     `import(${JSON.stringify(BINDING)}).then(({ native }) => {
       native.loopRegister(1);
       require('node:worker_threads').parentPort.postMessage('up');
-      setTimeout(() => { while (true); }, 50);
+      setTimeout(() => { ${code} }, 50);
     });`,
     { eval: true },
   );
@@ -60,3 +60,31 @@ test('wake-ups of main do not make it forget for how long a thread has been stuc
     await worker.terminate();
   }
 });
+
+for (const [what, code, expected] of [
+  ['waits', 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);', []],
+  ['computes', 'while (true);', [1]],
+] as const) {
+  test(`a request that only ${what} is ${expected.length > 0 ? '' : 'not '}heavy`, async () => {
+    const shared = new Shared(allocate(2, 16, { epfd: -1, mainWake: -1, threadWake: [] }));
+    const heavy: number[] = [];
+    const pool = { stuck: [], inflight: 1, upgraded: 0, wakeParked: () => false, wakeLeader() {} };
+    const supervisor = new Supervisor({
+      shared,
+      pool: pool as never,
+      onTick() {},
+      onHeavy: (slot) => heavy.push(slot),
+    });
+    const worker = await spinning(code);
+    try {
+      shared.control[shared.threadWord(1, T.STATE)] = ACTIVE;
+      supervisor.start();
+      // As long as it takes where other work has the CPUs.
+      await until(() => supervisor.stuckMs(1) > 300 && heavy.length >= expected.length, { what: 'a stuck thread' });
+      assert.deepEqual(heavy, expected);
+    } finally {
+      supervisor.stop();
+      await worker.terminate();
+    }
+  });
+}
