@@ -92,8 +92,8 @@ function tunicornApp(scenario: string): string {
 /** tunicorn as its users start it: the CLI, with the app's path. */
 function tunicornCommand({ port, scenario, threads, threadsGiven, workers, workerClass }: Launch): Command {
   const args = [join(ROOT, 'dist/src/cli.js'), '--worker-class', workerClass, '-w', String(workers)];
-  // Its own default is what users get, and part of what is measured.
-  if (threadsGiven) args.push('--threads', String(threads));
+  // Its own default is what users get, and part of what is measured. With --threads, sync would be gthread.
+  if (threadsGiven && workerClass !== 'sync') args.push('--threads', String(threads));
   return { file: process.execPath, args: [...args, '-b', `127.0.0.1:${port}`, tunicornApp(scenario)] };
 }
 

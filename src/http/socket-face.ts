@@ -95,11 +95,6 @@ export abstract class SocketFace extends Duplex {
     return this.peer;
   }
 
-  /** Asks for it now: the kernel does not know it any more when the client has left. */
-  keepPeerName(): void {
-    void this.peerName;
-  }
-
   private get client(): { address: string; port: number } | null {
     return this.wire.proxied ?? tcp(this.peerName);
   }

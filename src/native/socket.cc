@@ -146,6 +146,23 @@ napi_value GetOption(napi_env env, napi_callback_info info) {
   return getsockopt(fd, kLevel, kOption, &value, &size) < 0 ? Errno(env) : Int(env, value);
 }
 
+// Who an accepted connection comes from, by fd, until it is closed: when the client has reset it, the kernel does not know any more.
+// IP only. Zero pages, resident only where used.
+sockaddr_in6* Peer(int fd) {
+  static auto* table = static_cast<sockaddr_in6*>(calloc(kMaxFds, sizeof(sockaddr_in6)));
+  return table == nullptr || fd < 0 || fd >= kMaxFds ? nullptr : &table[fd];
+}
+
+void KeepPeer(int fd, const sockaddr_storage& addr, socklen_t size) {
+  sockaddr_in6* peer = Peer(fd);
+  if (peer != nullptr && size <= sizeof *peer) memcpy(peer, &addr, size);
+}
+
+void ForgetPeer(int fd) {
+  sockaddr_in6* peer = Peer(fd);
+  if (peer != nullptr && peer->sin6_family != 0) peer->sin6_family = 0;
+}
+
 // accept(fd) -> fd | -errno; the new one is non-blocking, close-on-exec and, for TCP, without Nagle's delay
 napi_value Accept(napi_env env, napi_callback_info info) {
   Args a(env, info);
@@ -155,7 +172,10 @@ napi_value Accept(napi_env env, napi_callback_info info) {
   socklen_t size = sizeof addr;
   int conn = accept4(fd, reinterpret_cast<sockaddr*>(&addr), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (conn < 0) return Errno(env);
-  if (addr.ss_family == AF_INET || addr.ss_family == AF_INET6) SetInt(conn, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (addr.ss_family == AF_INET || addr.ss_family == AF_INET6) {
+    SetInt(conn, IPPROTO_TCP, TCP_NODELAY, 1);
+    KeepPeer(conn, addr, size);
+  }
   return Int(env, conn);
 }
 
@@ -165,6 +185,7 @@ napi_value Close(napi_env env, napi_callback_info info) {
   if (!a.ok()) return Bad(env);
   DropHead(fd);
   DropHeld(fd);
+  ForgetPeer(fd);
   return Check(env, close(fd));
 }
 
@@ -216,6 +237,7 @@ napi_value CloseEntry(napi_env env, napi_callback_info info) {
   if (!a.ok()) return Bad(env);
   DropHead(fd);
   DropHeld(fd);
+  ForgetPeer(fd);
   close(fd);
   int32_t seen = __atomic_load_n(word, __ATOMIC_SEQ_CST), last = seen;
   while ((seen & bit) != 0 && ((seen ^ free) & ~0xffff) == 0) {
@@ -499,7 +521,14 @@ napi_value Name(napi_env env, napi_callback_info info) {
 }
 
 int SockName(int fd, sockaddr* addr, socklen_t* size) { return getsockname(fd, addr, size); }
-int PeerName(int fd, sockaddr* addr, socklen_t* size) { return getpeername(fd, addr, size); }
+int PeerName(int fd, sockaddr* addr, socklen_t* size) {
+  if (getpeername(fd, addr, size) == 0) return 0;
+  const sockaddr_in6* peer = Peer(fd);
+  if (errno != ENOTCONN || peer == nullptr || peer->sin6_family == 0) return -1;
+  *size = sizeof *peer;
+  memcpy(addr, peer, sizeof *peer);
+  return 0;
+}
 
 }  // namespace
 

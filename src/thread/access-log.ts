@@ -99,8 +99,6 @@ export class AccessLines {
   /** Somebody wants to know how long requests take, and what they cost. */
   readonly needsTime: boolean;
   readonly needsCost: boolean;
-  /** Lines tell who has asked. */
-  readonly namesClients: boolean;
   private readonly log: AccessLog | null;
   private readonly statsd: Statsd | null;
   private readonly format: AccessFormat;
@@ -120,7 +118,6 @@ export class AccessLines {
     this.facts = new ConnFacts(slot, table, routes);
     this.needsTime = this.statsd !== null || this.format.needsTime;
     this.needsCost = this.log !== null && this.format.needsCost;
-    this.namesClients = this.log !== null;
   }
 
   /** A request is over. While the thread still owns its connection. */

@@ -125,7 +125,6 @@ export abstract class Holder {
     this.control[this.inflight]++;
     this.inHand++;
     if (this.meter !== null) this.meter.begin(conn);
-    if (this.accessLines?.namesClients) conn.socket.keepPeerName();
   }
 
   /** For how long the client will wait, as its request says, ms; 0 = not said. */

@@ -158,7 +158,8 @@ for (const [kind, total] of [
   test(`${total} requests at --max-requests 50, class ${kind}`, { timeout: 300_000 }, async (t) => {
     const seed = seedOf();
     t.diagnostic(`SEED=${seed}`);
-    const args = ['--workers', '2', '--threads', '2', '--worker-class', kind, '--max-requests', '50'];
+    const threads = kind === 'sync' ? [] : ['--threads', '2'];
+    const args = ['--workers', '2', ...threads, '--worker-class', kind, '--max-requests', '50'];
     const server = await start('echo.js', args);
     const options = { target: server.target, seed, ...CAREFUL, total, connections: 64 };
     const recycled = () => count(server, kind === 'sync' ? /Autorestarting worker/ : /Thread \d+ replaced/);

@@ -446,4 +446,22 @@ runInBoth('socket calls', import.meta.url, {
     native.close(a);
     native.close(b);
   },
+
+  'who an accepted connection comes from is known also when the client has reset it'() {
+    const [client, server] = tcpPair();
+    const before = native.getPeerName(server);
+    assert.ok(typeof before === 'object');
+    // An end with something unread is a reset.
+    native.sendString(server, 'x', 0);
+    assert.ok(readable(client));
+    native.close(client);
+    assert.ok(readable(server));
+    assert.deepEqual(native.getPeerName(server), before);
+    native.close(server);
+    isError(native.getPeerName(server), 'EBADF');
+    // Nobody was accepted there now.
+    const fd = ok(native.socket('tcp4'));
+    isError(native.getPeerName(fd), 'ENOTCONN');
+    native.close(fd);
+  },
 });
