@@ -18,6 +18,8 @@ import { FAILED, MESSAGE_DONE, type MessageParser, type RequestParser } from './
 const MAX_DRAIN = 256 * 1024;
 /** Most bytes that are read in one turn for one connection, so that an upload does not hold up the thread. */
 export const MAX_TURN = 512 * 1024;
+/** Bytes from which on what comes is worth a buffer of its own, which spares copying it out of the parser's memory. */
+const BULK = 32 * 1024;
 
 const NONE = 0;
 const WAITING = 1;
@@ -63,6 +65,9 @@ export class BodyReader {
   /** The request object whose body was never asked for and is thrown away. */
   private dumped: IncomingMessage | null = null;
   private drained = 0;
+  /** Bytes that are to come by Content-Length, which needs no parser; -1: the framing tells. And the last read had many. */
+  private left = -1;
+  private bulk = false;
   /** What came with the head has not been asked for. */
   private fresh = false;
 
@@ -78,6 +83,9 @@ export class BodyReader {
     this.trailers = null;
     this.drained = 0;
     this.takePieces();
+    this.left = message.length;
+    this.bulk = false;
+    if (this.left >= 0) for (const piece of this.pieces) this.left -= piece.length;
     this.fresh = true;
     if (complete) {
       this.message = null;
@@ -183,38 +191,67 @@ export class BodyReader {
 
   /** The fd is readable. Pushing data runs handlers' code: everything may have changed after it. */
   onReadable(): void {
-    const { parser, owner } = this;
+    const { owner } = this;
     if (this.reading === WAITING) {
       owner.watchInput(false);
       return;
     }
     let taken = 0;
     while (this.message !== null && (this.reading === FLOWING || this.reading === DRAINING)) {
-      const room = parser.inputSize;
-      const n = native.recv(owner.fd, parser.memory, parser.inputAt, room);
-      if (n === EAGAIN) return;
-      if (n <= 0) {
-        owner.broken(disconnected(n));
-        return;
-      }
-      owner.received(n);
-      const result = parser.more(this.message, parser.inputAt, n);
-      if (result === FAILED) {
-        owner.malformed(parser.status, parser.reason);
-        return;
-      }
-      this.takePieces();
-      if (result === MESSAGE_DONE) {
-        const at = parser.inputAt + parser.consumed;
-        const early = parser.consumed < n ? Buffer.from(parser.memory.subarray(at, parser.inputAt + n)) : null;
-        this.messageDone(early, n === room);
-        return;
-      }
+      const room = this.left < 0 ? this.parser.inputSize : Math.min(this.left, this.parser.inputSize);
+      const n = this.left < 0 ? this.readFramed(this.message, room) : this.readPlain(room);
+      if (n === 0) return;
       owner.keepToSelf();
       if (!this.passOn()) return;
       taken += n;
       if (taken >= MAX_TURN || n < room) return;
     }
+  }
+
+  /** Reads at most `room` bytes into `into`; 0: nothing is there, or the client has left. */
+  private receive(into: Buffer, at: number, room: number): number {
+    const { owner } = this;
+    const n = native.recv(owner.fd, into, at, room);
+    if (n > 0) {
+      owner.received(n);
+      return n;
+    }
+    if (n !== EAGAIN) owner.broken(disconnected(n));
+    return 0;
+  }
+
+  /** A chunked body: how many bytes there were, 0 if reading is over. */
+  private readFramed(message: MessageParser, room: number): number {
+    const { parser, owner } = this;
+    const n = this.receive(parser.memory, parser.inputAt, room);
+    if (n === 0) return 0;
+    const result = parser.more(message, parser.inputAt, n);
+    if (result === FAILED) {
+      owner.malformed(parser.status, parser.reason);
+      return 0;
+    }
+    this.takePieces();
+    if (result !== MESSAGE_DONE) return n;
+    const at = parser.inputAt + parser.consumed;
+    const early = parser.consumed < n ? Buffer.from(parser.memory.subarray(at, parser.inputAt + n)) : null;
+    this.messageDone(early, n === room);
+    return 0;
+  }
+
+  /** The same by Content-Length; what follows the body stays in the kernel. */
+  private readPlain(room: number): number {
+    const { memory, inputAt } = this.parser;
+    const own = this.bulk && room >= BULK ? Buffer.allocUnsafeSlow(room) : null;
+    const n = own === null ? this.receive(memory, inputAt, room) : this.receive(own, 0, room);
+    if (n === 0) return 0;
+    this.bulk = n >= BULK;
+    // A small piece shall not keep a large buffer.
+    if (own !== null && this.bulk) this.pieces.push(n === room ? own : own.subarray(0, n));
+    else this.pieces.push(Buffer.from(own === null ? memory.subarray(inputAt, inputAt + n) : own.subarray(0, n)));
+    this.left -= n;
+    if (this.left > 0) return n;
+    this.messageDone(null, true);
+    return 0;
   }
 
   /** Gives the pieces to the reader, or throws them away; false if reading stops for now. */

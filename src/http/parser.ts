@@ -49,6 +49,8 @@ export const FAILED = 3;
 export interface MessageParser {
   pointer: number;
   trailers: Trailers;
+  /** What its Content-Length says, -1 = it has none. */
+  length: number;
   /** The body is chunked: bounds its framing. */
   chunked: boolean;
   chunks: ChunkMeter;
@@ -145,6 +147,7 @@ export class RequestParser {
     const message = this.free.pop() ?? {
       pointer: this.llhttp.allocate(),
       trailers: new Trailers(),
+      length: -1,
       chunked: false,
       chunks: new ChunkMeter(),
     };
@@ -155,6 +158,7 @@ export class RequestParser {
   /** Gives a parser back when its message is over. */
   end(message: MessageParser): void {
     message.trailers.reset();
+    message.length = -1;
     if (message.chunked) {
       message.chunked = false;
       message.chunks.reset();
@@ -377,6 +381,7 @@ export class RequestParser {
         if (name.toLowerCase() === 'content-length') {
           lengths++;
           if (!/^\d+$/.test(value)) return this.fail(400, 'Invalid Content-Length');
+          this.current.length = Number(value);
         }
       } else if (nameLength === 17 && name.toLowerCase() === 'transfer-encoding') {
         coding = coding === '' ? value || ',' : `${coding}, ${value}`;
