@@ -69,7 +69,7 @@ interface Addon {
   sendfile(fd: number, file: number, offset: number, length: number): number;
   sendString(fd: number, text: string, utf8: number, hold?: number): number;
   sendHead(fd: number, head: string, body: Uint8Array, offset: number, length: number, hold?: number): number;
-  outboxFlush(slot: number, pass?: number): number;
+  outboxFlush(slot: number): number;
   getSockName(fd: number): number | { family: number; address: string; port: number };
   getPeerName(fd: number): number | { family: number; address: string; port: number };
   epollCreate(): number;

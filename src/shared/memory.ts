@@ -30,8 +30,6 @@ export const C = {
   READY: 8,
   /** 1: a thread has told in the log that the app listens itself; the others need not. Compare-and-swap only. */
   ADOPTION_TOLD: 9,
-  /** 1 while threads may leave the sending of what they hold back to the sender (native/outbox.cc). Written by main. */
-  PASS: 10,
 } as const;
 const CONTROL_WORDS = 16;
 

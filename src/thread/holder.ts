@@ -178,9 +178,9 @@ export abstract class Holder {
     return 1;
   }
 
-  /** Sends what is held back; pass: 1 if the sender may do it (C.PASS). */
-  flushHeld(pass = 0): void {
-    this.held = native.outboxFlush(this.o.slot, pass);
+  /** Sends what is held back. */
+  flushHeld(): void {
+    this.held = native.outboxFlush(this.o.slot);
   }
 
   // --- fds ---

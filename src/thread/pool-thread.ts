@@ -160,7 +160,7 @@ export class PoolThread {
     handler.afterTicks();
     const hold = control[this.holdWord];
     handler.holding = hold > 1;
-    if (handler.held > 0 && handler.held >= hold) handler.flushHeld(control[C.PASS]);
+    if (handler.held > 0 && handler.held >= hold) handler.flushHeld();
     if (++this.steps > TURN) {
       // The event loop's turn; the eventfd brings us back.
       this.steps = 0;

@@ -7,12 +7,9 @@
  * count: another thread would only wait beside it. As many threads as are held up, and one more, may be active; a parked one is woken when every active
  * one is held up. Light requests never hold a thread up, so they stay on one thread, where they are fastest.
  *
- * While nothing but light requests keeps threads busy, they may leave sending to the addon's sender (C.PASS).
- *
  *     STOPPED, SLOW --a thread begins to work and wakes main--> TICKING --no work for a while-+ nothing in hand--> STOPPED
  *                                                                                      + requests wait--> SLOW
  */
-import { usableCpus } from '../config/cpus.js';
 import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import { ABSENT, ACTIVE, C, type Shared, T, TAKEN } from '../shared/memory.js';
@@ -27,8 +24,6 @@ const MEMORY = 20;
 /** Looks at which no thread works before the supervisor stops, or slows down where requests are in hand. */
 const QUIET_TICKS = 20;
 const TICK_MS = 1;
-/** There is a CPU beside that of a thread which is busy with light requests. */
-const SPARE_CPU = usableCpus() > 1;
 /** While nobody is held up, or a thread that is not watches, three of four looks are spared: a tick is not free beside threads that use every CPU. */
 const CALM_TICK_MS = 4;
 /** Without CPU time and without a new request for so long, a thread is blocked in a call and not just waiting for a CPU. */
@@ -256,8 +251,6 @@ export class Supervisor {
     }
     this.held = held;
     Atomics.store(control, C.WANTED, Math.min(threads, held + 1));
-    // The sender needs a CPU that no long request wants.
-    control[C.PASS] = SPARE_CPU && held === 0 && heavy === 0 ? 1 : 0;
     // Nobody watches, or all who could are held up: one more thread comes and looks.
     if (active < threads && (heldActive === active || Atomics.load(control, C.LEADER) === 0)) pool.wakeParked();
     // Requests wait although there is a thread for them: who became free did not see them.
