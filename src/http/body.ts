@@ -198,7 +198,7 @@ export class BodyReader {
     }
     let taken = 0;
     while (this.message !== null && (this.reading === FLOWING || this.reading === DRAINING)) {
-      const room = this.left < 0 ? this.parser.inputSize : Math.min(this.left, this.parser.inputSize);
+      const room = this.parser.inputSize;
       const n = this.left < 0 ? this.readFramed(this.message, room) : this.readPlain(room);
       if (n === 0) return;
       owner.keepToSelf();
@@ -238,19 +238,22 @@ export class BodyReader {
     return 0;
   }
 
-  /** The same by Content-Length; what follows the body stays in the kernel. */
+  /** The same by Content-Length. */
   private readPlain(room: number): number {
     const { memory, inputAt } = this.parser;
-    const own = this.bulk && room >= BULK ? Buffer.allocUnsafeSlow(room) : null;
+    const own = this.bulk && this.left > room ? Buffer.allocUnsafeSlow(room) : null;
     const n = own === null ? this.receive(memory, inputAt, room) : this.receive(own, 0, room);
     if (n === 0) return 0;
+    const part = Math.min(n, this.left);
     this.bulk = n >= BULK;
     // A small piece shall not keep a large buffer.
     if (own !== null && this.bulk) this.pieces.push(n === room ? own : own.subarray(0, n));
-    else this.pieces.push(Buffer.from(own === null ? memory.subarray(inputAt, inputAt + n) : own.subarray(0, n)));
-    this.left -= n;
+    else this.pieces.push(Buffer.from(own === null ? memory.subarray(inputAt, inputAt + part) : own.subarray(0, n)));
+    this.left -= part;
     if (this.left > 0) return n;
-    this.messageDone(null, true);
+    // What follows the body came into the parser's memory, for the last piece has no buffer of its own.
+    const early = part < n ? Buffer.from(memory.subarray(inputAt + part, inputAt + n)) : null;
+    this.messageDone(early, n === room);
     return 0;
   }
 
