@@ -5,8 +5,10 @@
  * leaves in the same call. installGlobals puts FastResponse in the platform's place, which is only right in a pool
  * thread, before the app is loaded: modules may keep what they find under the name.
  */
-import { LazyRequest, unwrapRequest } from './fetch-request.js';
-import { FastResponse } from './fetch-response.js';
+import { linkHeaders } from './fetch-headers.js';
+import { platform, replaceGlobal, replaceGlobalLazily } from './fetch-platform.js';
+import { LazyRequest, linkRequest, unwrapRequest } from './fetch-request.js';
+import { FastResponse, linkResponse } from './fetch-response.js';
 import { sendResponse } from './fetch-send.js';
 import type { FetchApp, FetchExchange } from './types.js';
 
@@ -15,6 +17,7 @@ export type FetchFunction = (request: Request) => unknown;
 
 /** Wraps a fetch function. source is for logs. */
 export function fetchApp(fetchFn: FetchFunction, source: string): FetchApp {
+  linkFetch();
   return {
     kind: 'fetch',
     source,
@@ -48,6 +51,18 @@ function isThenable(value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && typeof (value as PromiseLike<unknown>).then === 'function';
 }
 
+let linked = false;
+
+/** Makes our classes kinds of the platform's, which loads those. A second call does nothing. */
+export function linkFetch(): void {
+  if (linked) return;
+  linked = true;
+  const classes = platform();
+  linkHeaders(classes);
+  linkRequest(classes);
+  linkResponse(classes);
+}
+
 let installed = false;
 
 /**
@@ -57,27 +72,27 @@ let installed = false;
 export function installGlobals(): void {
   if (installed) return;
   installed = true;
-  replaceGlobal('Response', FastResponse);
-  const { Request } = globalThis;
-  const proxy = new Proxy(Request, {
-    construct(target, [input, ...rest], newTarget) {
-      return Reflect.construct(target, [unwrapRequest(input, rest[0]), ...rest], newTarget);
-    },
+  replaceGlobalLazily('Response', () => {
+    linkFetch();
+    return FastResponse;
   });
-  Object.defineProperty(Request.prototype, 'constructor', { value: proxy, writable: true, configurable: true });
-  replaceGlobal('Request', proxy);
+  replaceGlobalLazily('Request', () => {
+    linkFetch();
+    return openRequest(platform().Request);
+  });
   const nativeFetch = globalThis.fetch;
   replaceGlobal('fetch', function fetch(input: unknown, init?: RequestInit) {
     return nativeFetch(unwrapRequest(input, init) as string, init);
   });
 }
 
-function replaceGlobal(name: string, value: unknown): void {
-  const descriptor = Object.getOwnPropertyDescriptor(globalThis, name);
-  Object.defineProperty(globalThis, name, {
-    value,
-    writable: true,
-    configurable: true,
-    enumerable: descriptor?.enumerable ?? false,
+/** The platform's class, which takes the requests that handlers are given, too. */
+function openRequest(native: typeof Request): typeof Request {
+  const proxy = new Proxy(native, {
+    construct(target, [input, ...rest], newTarget) {
+      return Reflect.construct(target, [unwrapRequest(input, rest[0]), ...rest], newTarget);
+    },
   });
+  Object.defineProperty(native.prototype, 'constructor', { value: proxy, writable: true, configurable: true });
+  return proxy;
 }

@@ -7,10 +7,9 @@
  * makes the platform's Headers, which answers from then on.
  */
 import { delegateRest } from './fetch-body.js';
+import type { Platform } from './fetch-platform.js';
 
 export type HeaderList = string[];
-
-const NativeHeaders: typeof Headers = globalThis.Headers;
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const BAD_IN_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
@@ -41,6 +40,8 @@ export function appendOnce(list: HeaderList, lower: string, value: string): bool
   list.push(lower, value);
   return true;
 }
+
+let NativeHeaders: typeof Headers;
 
 const RAW = Symbol('rawHeaders');
 const NATIVE = Symbol('native');
@@ -98,9 +99,13 @@ export function adoptHeaders(headers: RequestHeaders, native: Headers): void {
   headers[NATIVE] = native;
 }
 
-Object.setPrototypeOf(RequestHeaders.prototype, NativeHeaders.prototype);
-delegateRest(RequestHeaders.prototype, NativeHeaders.prototype, nativeHeaders);
-Reflect.deleteProperty(RequestHeaders.prototype, 'constructor');
+/** Makes RequestHeaders one of the platform's kind; once, before the first. */
+export function linkHeaders(platform: Platform): void {
+  NativeHeaders = platform.Headers;
+  Object.setPrototypeOf(RequestHeaders.prototype, NativeHeaders.prototype);
+  delegateRest(RequestHeaders.prototype, NativeHeaders.prototype, nativeHeaders);
+  Reflect.deleteProperty(RequestHeaders.prototype, 'constructor');
+}
 
 /** Names that describe the connection and the framing, which are the engine's. */
 const FRAMING = new Set([

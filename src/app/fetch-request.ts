@@ -10,11 +10,12 @@ import type { IncomingMessage } from 'node:http';
 import { CONTROL } from '../request.js';
 import { decodeText, delegateRest, forwardInternals, toArrayBuffer, USED_BODY } from './fetch-body.js';
 import { adoptHeaders, nativeHeaders, RequestHeaders } from './fetch-headers.js';
+import type { Platform } from './fetch-platform.js';
 import { bodyStream, leftEarly } from './fetch-stream.js';
 import { requestUrl } from './fetch-url.js';
 import type { FetchExchange } from './types.js';
 
-const NativeRequest: typeof Request = globalThis.Request;
+let NativeRequest: typeof Request;
 
 const EXCHANGE = Symbol('exchange');
 const URL_TEXT = Symbol('url');
@@ -177,9 +178,13 @@ export function unwrapRequest(input: unknown, init?: unknown): unknown {
   return new NativeRequest(request.url, { method, signal, headers: nativeHeaders(lazyHeaders(request)) as never });
 }
 
-Object.setPrototypeOf(LazyRequest.prototype, NativeRequest.prototype);
-Object.defineProperty(LazyRequest, 'name', { value: 'Request' });
-delegateRest(LazyRequest.prototype, NativeRequest.prototype, realRequest);
-// Ours takes an exchange: who makes another one of a request's kind means the platform's.
-Reflect.deleteProperty(LazyRequest.prototype, 'constructor');
-forwardInternals(LazyRequest.prototype, new NativeRequest('http://localhost/'), realRequest);
+/** Makes LazyRequest one of the platform's kind; once, before the first. */
+export function linkRequest(platform: Platform): void {
+  NativeRequest = platform.Request;
+  Object.setPrototypeOf(LazyRequest.prototype, NativeRequest.prototype);
+  Object.defineProperty(LazyRequest, 'name', { value: 'Request' });
+  delegateRest(LazyRequest.prototype, NativeRequest.prototype, realRequest);
+  // Ours takes an exchange: who makes another one of a request's kind means the platform's.
+  Reflect.deleteProperty(LazyRequest.prototype, 'constructor');
+  forwardInternals(LazyRequest.prototype, new NativeRequest('http://localhost/'), realRequest);
+}

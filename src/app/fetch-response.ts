@@ -12,12 +12,13 @@ import * as stream from 'node:stream';
 import { types } from 'node:util';
 import { decodeText, delegateRest, forwardInternals, toArrayBuffer, USED_BODY } from './fetch-body.js';
 import { appendOnce, type HeaderList, lowerName, safeValue } from './fetch-headers.js';
+import type { Platform } from './fetch-platform.js';
 
 /** Not in @types/node. */
 const { isDisturbed } = stream as unknown as { isDisturbed(body: unknown): boolean };
 
-/** The platform's own class, whatever globalThis.Response becomes. */
-export const NativeResponse: typeof Response = globalThis.Response;
+let NativeHeaders: typeof Headers;
+let NativeResponse: typeof Response;
 
 const TEXT_PLAIN = 'text/plain;charset=UTF-8';
 const FORM_URLENCODED = 'application/x-www-form-urlencoded;charset=UTF-8';
@@ -112,7 +113,7 @@ export class FastResponse {
     }
     // Unusual headers: the platform's Headers converts and checks them. Status and text are known to be good, so an
     // error here is the one that the native constructor would throw.
-    const native = new Headers(headers as Headers);
+    const native = new NativeHeaders(headers as Headers);
     if (type !== null && !native.has('content-type')) native.set('content-type', type);
     this[HEADERS] = native;
     this[LIST] = null;
@@ -159,7 +160,7 @@ export class FastResponse {
     if (this[REDIRECT]) {
       headers = NativeResponse.redirect(list[1], this[STATUS] as 302).headers;
     } else {
-      headers = new Headers();
+      headers = new NativeHeaders();
       for (let i = 0; i < list.length; i += 2) headers.append(list[i], list[i + 1]);
     }
     this[LIST] = null;
@@ -224,7 +225,7 @@ export class FastResponse {
     copy[REDIRECT] = this[REDIRECT];
     copy[SIZE] = this[SIZE];
     copy[LIST] = this[LIST];
-    copy[HEADERS] = this[HEADERS] === null ? null : new Headers(this[HEADERS] as never);
+    copy[HEADERS] = this[HEADERS] === null ? null : new NativeHeaders(this[HEADERS] as never);
     const body = this[BODY];
     if (this[NATIVE] !== null) {
       copy[NATIVE] = this[NATIVE].clone();
@@ -319,7 +320,7 @@ function listOf(headers: unknown, type: string | null): HeaderList | null {
 }
 
 function hasType(init: Init): boolean {
-  return new Headers(init?.headers).has('content-type');
+  return new NativeHeaders(init?.headers).has('content-type');
 }
 
 /** The platform takes a copy at construction, so that a reused buffer does not change the response. */
@@ -330,11 +331,16 @@ function copyBytes(body: unknown): Uint8Array | null {
   return Buffer.from(view);
 }
 
-Object.setPrototypeOf(FastResponse.prototype, NativeResponse.prototype);
-Object.setPrototypeOf(FastResponse, NativeResponse);
-Object.defineProperty(FastResponse, 'name', { value: 'Response' });
-delegateRest(FastResponse.prototype, NativeResponse.prototype, nativeOf);
-forwardInternals(FastResponse.prototype, new NativeResponse(), nativeOf);
+/** Makes FastResponse one of the platform's kind; once, before the first. */
+export function linkResponse(platform: Platform): void {
+  NativeHeaders = platform.Headers;
+  NativeResponse = platform.Response;
+  Object.setPrototypeOf(FastResponse.prototype, NativeResponse.prototype);
+  Object.setPrototypeOf(FastResponse, NativeResponse);
+  Object.defineProperty(FastResponse, 'name', { value: 'Response' });
+  delegateRest(FastResponse.prototype, NativeResponse.prototype, nativeOf);
+  forwardInternals(FastResponse.prototype, new NativeResponse(), nativeOf);
+}
 
 /** True for our own kind, without the cost of instanceof through Symbol.hasInstance. */
 export function isFastResponse(value: unknown): value is FastResponse {

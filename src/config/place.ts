@@ -1,5 +1,4 @@
 /** Where in somebody's file an error is: for messages about a file that is not ours. */
-import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 /** A check of the syntax may take so long, ms. */
@@ -10,7 +9,8 @@ const BROKEN_MODULE = fileURLToPath(new URL('./broken-module.js', import.meta.ur
  * `file:line` of the first syntax error in a module or in what it imports: import() keeps it to itself. '' where nothing is
  * found. Never rejects.
  */
-export function syntaxPlace(file: string): Promise<string> {
+export async function syntaxPlace(file: string): Promise<string> {
+  const { execFile } = await import('node:child_process');
   const args = /\.[mc]?ts$/.test(file)
     ? ['--check', file]
     : ['--experimental-vm-modules', '--no-warnings', BROKEN_MODULE, file];

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type FetchFunction, fetchApp, installGlobals } from '../../../src/app/fetch-handler.js';
+import { platform } from '../../../src/app/fetch-platform.js';
 import { LazyRequest } from '../../../src/app/fetch-request.js';
-import { FastResponse, NativeResponse } from '../../../src/app/fetch-response.js';
+import { FastResponse } from '../../../src/app/fetch-response.js';
 import { FakeExchange, type FakeOptions } from './fixtures.js';
 
 installGlobals();
+const NativeResponse = platform().Response;
 
 /** Dispatches without waiting. */
 function dispatch(fn: FetchFunction, options: FakeOptions = {}): FakeExchange {

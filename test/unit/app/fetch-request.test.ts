@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { test } from 'node:test';
+import { linkFetch } from '../../../src/app/fetch-handler.js';
 import { LazyRequest, unwrapRequest } from '../../../src/app/fetch-request.js';
 import { requestUrl } from '../../../src/app/fetch-url.js';
 import { FakeExchange, type FakeOptions } from './fixtures.js';
+
+linkFetch();
 
 function make(options: FakeOptions = {}): { request: Request; exchange: FakeExchange } {
   const exchange = new FakeExchange(options);

@@ -1,7 +1,12 @@
 /** FastResponse against the platform's Response: the same arguments must give the same object, or the same error. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { FastResponse, NativeResponse } from '../../../src/app/fetch-response.js';
+import { linkFetch } from '../../../src/app/fetch-handler.js';
+import { platform } from '../../../src/app/fetch-platform.js';
+import { FastResponse } from '../../../src/app/fetch-response.js';
+
+linkFetch();
+const NativeResponse = platform().Response;
 
 const Fast = FastResponse as unknown as typeof Response;
 
