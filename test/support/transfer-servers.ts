@@ -15,6 +15,9 @@ import { content, contentHash, download, upload } from './transfer.js';
 const FIXTURES = fileURLToPath(new URL('../../../test/integration/fixtures/', import.meta.url));
 
 export const TRANSFERS = ['upload', 'download', 'chunked'] as const;
+/** Transfers that run at once to warm the servers up: more than there are threads on the machines that measure. */
+const AT_ONCE = 4;
+
 export type TransferKind = (typeof TRANSFERS)[number];
 
 export interface Measured {
@@ -75,35 +78,45 @@ export class TransferServers {
   }
 
   /**
-   * Transfers once without measuring: code is compiled and heaps have their size then, so that what grows afterwards grows
-   * with the body.
+   * Transfers without measuring, several at once, so that each of tunicorn's threads has some: code is compiled and heaps have
+   * their size then, and what grows afterwards grows with the body.
    */
   async warmUp(kind: TransferKind): Promise<void> {
-    for (const server of ['node', 'tunicorn'] as const) await this.measure(server, kind);
+    for (const server of ['node', 'tunicorn'] as const) {
+      await Promise.all(Array.from({ length: AT_ONCE }, () => this.transfer(server, kind)));
+    }
   }
 
   /** One transfer; throws if a byte of it is wrong. */
   async measure(server: 'tunicorn' | 'node', kind: TransferKind): Promise<Measured> {
-    const { port, pid } = server === 'node' ? this.node : { port: this.tunicorn.port, pid: this.tunicorn.worker };
+    const { pid } = this.target(server);
     const before = rss(pid);
     resetPeakRss(pid);
     const cpu = cpuSeconds(pid);
-    const { size, sha1 } = this;
-    let ms: number;
-    if (kind === 'upload') {
-      const got = await upload(port, '/upload', size);
-      assert.deepEqual(JSON.parse(got.text), { size, sha1 });
-      ms = got.ms;
-    } else {
-      const got = await download(port, `/${kind}`);
-      assert.deepEqual({ size: got.bytes, sha1: got.sha1 }, { size, sha1 });
-      ms = got.ms;
-    }
+    const ms = await this.transfer(server, kind);
     return {
-      rate: size / 2 ** 20 / (ms / 1000),
+      rate: this.size / 2 ** 20 / (ms / 1000),
       growth: (peakRss(pid) - before) / 2 ** 20,
       cpu: cpuSeconds(pid) - cpu,
     };
+  }
+
+  private target(server: 'tunicorn' | 'node'): Target {
+    return server === 'node' ? this.node : { port: this.tunicorn.port, pid: this.tunicorn.worker };
+  }
+
+  /** How long it took, ms. */
+  private async transfer(server: 'tunicorn' | 'node', kind: TransferKind): Promise<number> {
+    const { port } = this.target(server);
+    const { size, sha1 } = this;
+    if (kind === 'upload') {
+      const got = await upload(port, '/upload', size);
+      assert.deepEqual(JSON.parse(got.text), { size, sha1 });
+      return got.ms;
+    }
+    const got = await download(port, `/${kind}`);
+    assert.deepEqual({ size: got.bytes, sha1: got.sha1 }, { size, sha1 });
+    return got.ms;
   }
 
   async stop(): Promise<void> {
