@@ -75,12 +75,10 @@ export async function rebind(
     return listeners[i];
   });
   const missing = bind.filter((_, i) => kept[i] === undefined);
-  const opened = await createSockets({ ...config, bind: missing, ...options });
+  const leaving = listeners.filter((listener) => !kept.includes(listener));
+  const opened = await createSockets({ ...config, bind: missing, leaving, ...options });
   if (opened === null) return null;
-  closeSockets(
-    listeners.filter((listener) => !kept.includes(listener)),
-    options.unlink,
-  );
+  closeSockets(leaving, options.unlink);
   const fixed = ONCE.filter((key) => config[key] !== old[key]);
   if (fixed.length > 0 && kept.some((listener) => listener !== undefined)) {
     options.log.warning(`Sockets that are open keep what they have of: ${fixed.join(', ')}`);

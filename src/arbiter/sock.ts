@@ -7,7 +7,7 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import { parseAddress } from '../config/validate.js';
 import type { Logger } from '../log.js';
-import { type Family, native } from '../native/binding.js';
+import { EADDRINUSE, type Family, native } from '../native/binding.js';
 import {
   adoptSocket,
   closeSockets,
@@ -27,6 +27,8 @@ export interface SocketOptions extends FileOptions {
   backlog: number;
   /** SO_REUSEPORT: other servers may listen at the same port. Default false. */
   reusePort?: boolean;
+  /** Sockets of ours that are closed afterwards: what they hold is free. */
+  leaving?: readonly Listener[];
   log: Logger;
   /** Waits between two tries; false: give up. */
   pause: (ms: number) => Promise<boolean>;
@@ -150,6 +152,24 @@ function explain(reason: string): string {
 
 /** One try. @returns a listener, or a negative errno with nothing left open. */
 function listen(target: Target, options: SocketOptions): Listener | number {
+  const result = listenOnce(target, options);
+  const shared = result === EADDRINUSE && target.family !== 'unix' && shareLeaving(target.port, options.leaving ?? []);
+  return shared ? listenOnce(target, { ...options, reusePort: true }) : result;
+}
+
+/**
+ * Linux refuses 0.0.0.0:P beside 127.0.0.1:P unless both share the port: those that are about to leave do. Clients go to the one with
+ * the more precise address meanwhile. False if none has that port.
+ */
+function shareLeaving(port: number, leaving: readonly Listener[]): boolean {
+  const same = leaving.filter(({ fd, family }) => {
+    const bound = family === 'tcp' && native.getSockName(fd);
+    return typeof bound === 'object' && bound.port === port;
+  });
+  return same.length > 0 && same.every(({ fd }) => native.setReusePort(fd) >= 0);
+}
+
+function listenOnce(target: Target, options: SocketOptions): Listener | number {
   const { family, address, port } = target;
   const { backlog, reusePort } = options;
   const unix = family === 'unix';

@@ -172,6 +172,7 @@ export const EINVAL = -22;
 export const EMFILE = -24;
 export const ENFILE = -23;
 export const EINTR = -4;
+export const EADDRINUSE = -98;
 export const ECONNABORTED = -103;
 
 /** Result of socketType() for stream sockets. */

@@ -217,6 +217,37 @@ describe('configuration', { concurrency: 2, timeout: 180_000 }, () => {
     await ends(one);
   });
 
+  it('HUP: to every address of the same port and back, with an answer at any time', async () => {
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ bind: '127.0.0.1:0' }) });
+    const one = tunicorn(dir);
+    const port = await one.firstPort();
+    await askJson(port);
+    for (const [bind, other] of [
+      [`0.0.0.0:${port}`, 200],
+      [`127.0.0.1:${port}`, 0],
+      [`[::]:${port}`, 200],
+    ] as const) {
+      writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ bind }));
+      const from = one.log.length;
+      const refused: unknown[] = [];
+      one.kill('SIGHUP');
+      await until(
+        async () => {
+          const answer = await ask(port, '/');
+          if (answer.status !== 200) refused.push(answer);
+          return one.log.indexOf(`Listening at: http://${bind}`, from) >= 0;
+        },
+        { what: bind },
+      );
+      assert.deepEqual(refused, []);
+      await until(async () => (await ask(port, '/', { host: '127.0.0.2' })).status === other, {
+        what: `${bind} alone`,
+      });
+    }
+    assert.doesNotMatch(one.log, /in use/);
+    await ends(one);
+  });
+
   it('HUP: the error log moves to another file and another level', async () => {
     const dir = folders.make({ 'tunicorn.conf.mjs': conf({ errorlog: 'one.log' }) });
     const log = (name: string) => readFileSync(join(dir, name), 'utf8');
