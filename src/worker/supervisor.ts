@@ -5,7 +5,7 @@
  * A thread is *held up* when it hardly idled and its requests took more than 0.2 ms of CPU on average (one long request, or
  * many middling ones) and a third of the time, or when it is blocked in a call. Time spent waiting for a CPU does not
  * count: another thread would only wait beside it. As many threads as are held up, and one more, may be active; a parked one is woken when every active
- * one is held up. Light requests never hold a thread up, so they stay on one thread, where they are fastest.
+ * one is held up. Light requests never hold a thread up: they stay on one thread, where they are fastest, until they fill it (light-load.ts).
  *
  *     STOPPED, SLOW --a thread begins to work and wakes main--> TICKING --no work for a while-+ nothing in hand--> STOPPED
  *                                                                                      + requests wait--> SLOW
@@ -14,6 +14,7 @@ import { native, SCHED_BATCH, SCHED_OTHER } from '../native/binding.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import { ABSENT, ACTIVE, C, type Shared, T, TAKEN } from '../shared/memory.js';
 import { HEAVY_US } from '../shared/routes.js';
+import type { LightLoad } from './light-load.js';
 
 /** Mean time of a request from which another thread helps, microseconds. */
 const HELD_UP_US = 200;
@@ -52,6 +53,8 @@ export interface Seen {
 export interface SupervisorOptions {
   shared: Shared;
   pool: ThreadPool;
+  /** How many threads light requests get. */
+  light: Pick<LightLoad, 'threads'>;
   /** Called at each look. */
   onTick(seen: Seen): void;
   /** A request of the slot's thread is heavy, which was not known of its route. */
@@ -190,6 +193,7 @@ export class Supervisor {
     let busy = 0;
     let heavy = 0;
     let present = 0;
+    let lightUs = 0;
     let any = false;
     const { pool } = this.o;
     for (let slot = 1; slot <= threads; slot++) {
@@ -229,6 +233,7 @@ export class Supervisor {
       const works = isBusy && cpuUs > Math.max(HELD_UP_US * Math.max(1, requests), HELD_UP_SHARE * elapsedUs);
       if (works || this.still[slot] > BLOCKED_US) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
+      if (this.heldUp[slot] === 0) lightUs += cpuUs;
       const turns = native.loopTurns(slot);
       this.unturned[slot] = isBusy && turns === this.turns[slot] ? this.unturned[slot] + elapsedUs : 0;
       this.turns[slot] = turns;
@@ -250,9 +255,10 @@ export class Supervisor {
       }
     }
     this.held = held;
-    Atomics.store(control, C.WANTED, Math.min(threads, held + 1));
-    // Nobody watches, or all who could are held up: one more thread comes and looks.
-    if (active < threads && (heldActive === active || Atomics.load(control, C.LEADER) === 0)) pool.wakeParked();
+    const lights = this.o.light.threads(elapsedUs, lightUs);
+    Atomics.store(control, C.WANTED, Math.min(threads, held + lights));
+    // Nobody watches, or too few of those who could are not held up: one more thread comes and looks.
+    if (active < threads && (active - heldActive < lights || Atomics.load(control, C.LEADER) === 0)) pool.wakeParked();
     // Requests wait although there is a thread for them: who became free did not see them.
     if (control[C.QUEUED] > 0 && !pool.wakeParked(heavy >= control[C.LANES]) && heavy < control[C.LANES])
       pool.wakeLeader();

@@ -30,6 +30,7 @@ import { Worker } from './base.js';
 import { Connections } from './connections.js';
 import { Front, frontSettings, type Plain } from './front.js';
 import { Guard } from './guard.js';
+import { LightLoad } from './light-load.js';
 import { Lingerer } from './lingerer.js';
 import { Recycler } from './recycler.js';
 import { StatusServer } from './status.js';
@@ -147,6 +148,7 @@ export class ThreadWorker extends Worker {
       : new Supervisor({
           shared: this.shared,
           pool: this.pool,
+          light: new LightLoad(usableCpus()),
           onTick: (seen) => this.onTick(seen),
           onHeavy: (slot, us) => this.guard.learn(slot, us),
         });

@@ -13,7 +13,7 @@ import { complaints, FULL, nothingWrong, type StressServer, serverStarter } from
 
 const SECONDS = Number(process.env.SECONDS ?? (FULL ? 60 : 4));
 const KILL_EVERY_MS = 2000;
-const MODES: Mode[] = ['echo', 'echo', 'chunks', 'stream', 'sync', 'sync', 'timer'];
+const MODES: Mode[] = ['echo', 'echo', 'chunks', 'stream', 'sync', 'sync', 'brisk', 'timer'];
 
 const start = serverStarter();
 

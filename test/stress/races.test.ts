@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { test } from 'node:test';
 import { describe, LoadClient, type LoadOptions, type Mode } from '../support/load-client.js';
 import { settled, until } from '../support/poll.js';
-import { assertIdle, fdCount, watchCpuWait } from '../support/proc.js';
+import { assertIdle, fdCount, threadCpuSeconds, watchCpuWait } from '../support/proc.js';
 import { seedOf } from '../support/random.js';
 import { ResponseParser } from '../support/response-parser.js';
 import { complaints, LOOP, nothingWrong, serverStarter } from '../support/stress-server.js';
@@ -66,6 +66,26 @@ for (const [threads, app] of [
     server.kill('SIGTERM');
     assert.deepEqual(await server.ended, { code: 0, signal: null });
     assert.ok(performance.now() - begun < 2000, `the end took ${performance.now() - begun} ms`);
+  });
+}
+
+for (const [app, threads] of [
+  ['echo.js', 3],
+  ['echo-fetch.js', 8],
+] as const) {
+  test(`light requests that fill a thread are spread over ${threads}, ${app}: each answer is its own`, async (t) => {
+    const seed = seedOf();
+    t.diagnostic(`SEED=${seed}`);
+    const server = await start(app, ['--threads', `${threads}`]);
+    const modes: Mode[] = ['brisk', 'brisk', 'brisk', 'sync', 'echo'];
+    for (let i = 0; i < LOOP; i++) {
+      const options = { target: server.target, modes, maxBody: 300, depth: 3, connections: 24, closeChance: 0.002 };
+      const result = await new LoadClient({ ...options, seed: seed + i, total: 8000 }).run();
+      nothingWrong(result, server);
+      assert.equal(result.ok, result.sent, describe(result));
+    }
+    t.diagnostic(`CPU time of the threads: ${threadCpuSeconds(server.workers[0]).map((s) => s.toFixed(2))} s`);
+    assert.deepEqual(complaints(server.log), []);
   });
 }
 

@@ -11,7 +11,7 @@ import { seedOf } from '../support/random.js';
 import { complaints, FULL, nothingWrong, type StressServer, serverStarter } from '../support/stress-server.js';
 
 const TOTAL = Number(process.env.TOTAL ?? (FULL ? 20_000 : 1200));
-const MODES: Mode[] = ['echo', 'sync', 'timer', 'chunks'];
+const MODES: Mode[] = ['echo', 'sync', 'brisk', 'timer', 'chunks'];
 
 const start = serverStarter();
 

@@ -20,7 +20,7 @@ import { complaints, FULL, nothingWrong, type StressServer, serverStarter } from
 const HUPS = Number(process.env.HUPS ?? (FULL ? 20 : 3));
 /** Until new code is served, ms. */
 const SOON_MS = FULL ? 2000 : 5000;
-const MODES: Mode[] = ['echo', 'sync', 'timer', 'chunks', 'stream'];
+const MODES: Mode[] = ['echo', 'sync', 'brisk', 'timer', 'chunks', 'stream'];
 
 /** Some hundred requests a second, so that there is CPU left for what is tested. */
 const CONSTANT = { modes: MODES, depth: 2, maxBody: 5000, pauseChance: 1, pauseMs: 300 };

@@ -11,7 +11,7 @@ import { Random } from './random.js';
 import { type Response, ResponseParser, show } from './response-parser.js';
 
 /** What the echo apps (test/stress/apps) can be asked to do, with how often. */
-export type Mode = 'echo' | 'chunks' | 'stream' | 'sync' | 'timer' | 'spin' | 'exit' | 'throw' | 'bomb';
+export type Mode = 'echo' | 'chunks' | 'stream' | 'sync' | 'timer' | 'brisk' | 'spin' | 'exit' | 'throw' | 'bomb';
 
 export interface LoadOptions {
   target: { host?: string; port: number } | { path: string };
@@ -379,7 +379,7 @@ class ClientConn {
     if (headers.get('x-url') !== `/${request.mode}/${request.id}`)
       return `URL of another request: ${headers.get('x-url')}`;
     if (close && !request.lastOne && !o.faults && !o.allowClose) return 'Connection: close for no reason';
-    if (request.mode === 'sync' || request.mode === 'spin') {
+    if (['sync', 'brisk', 'spin'].includes(request.mode)) {
       return body.toString('latin1') === request.id ? null : `body of another request: ${show(body)}`;
     }
     if (!body.equals(request.body)) return `wrong body, ${body.length} bytes for ${request.body.length}: ${show(body)}`;

@@ -26,8 +26,8 @@ export default {
     if (handled >= 0) writeSync(handled, `${id}\n`);
     const headers = { 'X-Id': id, 'X-Url': pathname };
     if (mode === 'sync') return new Response(id, { headers });
-    if (mode === 'spin') {
-      spin(3);
+    if (mode === 'spin' || mode === 'brisk') {
+      spin(mode === 'spin' ? 3 : 0.1);
       return new Response(id, { headers });
     }
     if (mode === 'exit') process.exit(1);

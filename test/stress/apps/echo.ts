@@ -39,6 +39,10 @@ export default function echo(req: IncomingMessage, res: ServerResponse): void | 
     case 'sync':
       res.end(id);
       return;
+    case 'brisk':
+      spin(0.1);
+      res.end(id);
+      return;
     case 'spin':
       spin(3);
       res.end(id);

@@ -8,17 +8,19 @@ import { ACTIVE, allocate, C, Shared, T } from '../../../src/shared/memory.js';
 import { type Seen, Supervisor } from '../../../src/worker/supervisor.js';
 import { until } from '../../support/poll.js';
 
+/** Light requests stay on one thread. */
+const ONE = { threads: () => 1 };
 const BINDING = new URL('../../../src/native/binding.js', import.meta.url).href;
 
 /** A thread whose loop is slot 1's, and which spins (or does something else) from then on. */
-async function spinning(code = 'while (true);'): Promise<Worker> {
+async function spinning(code = 'while (true);', workerData: unknown = null): Promise<Worker> {
   const worker = new Worker(
     `import(${JSON.stringify(BINDING)}).then(({ native }) => {
       native.loopRegister(1);
       require('node:worker_threads').parentPort.postMessage('up');
       setTimeout(() => { ${code} }, 50);
     });`,
-    { eval: true },
+    { eval: true, workerData },
   );
   await once(worker, 'message');
   return worker;
@@ -31,6 +33,7 @@ test('wake-ups of main do not make it forget for how long a thread has been stuc
   const supervisor = new Supervisor({
     shared,
     pool: pool as never,
+    light: ONE,
     onTick: (now) => seen.push(now),
     onHeavy() {},
   });
@@ -72,6 +75,7 @@ for (const [what, code, expected] of [
     const supervisor = new Supervisor({
       shared,
       pool: pool as never,
+      light: ONE,
       onTick() {},
       onHeavy: (slot) => heavy.push(slot),
     });
@@ -88,3 +92,50 @@ for (const [what, code, expected] of [
     }
   });
 }
+
+test('light requests get as many threads as they are worth, beside those that are held up', async () => {
+  const shared = new Shared(allocate(4, 16, { epfd: -1, mainWake: -1, threadWake: [] }));
+  let woken = 0;
+  let lights = 1;
+  let light: number[] = [];
+  const pool = { stuck: [], inflight: 1, upgraded: 0, wakeParked: () => ++woken > 0, wakeLeader() {} };
+  const supervisor = new Supervisor({
+    shared,
+    pool: pool as never,
+    light: {
+      threads(elapsedUs, cpuUs) {
+        light = [elapsedUs, cpuUs];
+        return lights;
+      },
+    },
+    onTick() {},
+    onHeavy() {},
+  });
+  const { control } = shared;
+  // A thread that begins a request every 50 us: never held up.
+  const worker = await spinning(
+    `const { control, begun } = require('node:worker_threads').workerData;
+    for (const words = new Int32Array(control); ; words[begun]++) {
+      for (const until = performance.now() + 0.05; performance.now() < until; );
+    }`,
+    { control: shared.memory.control, begun: shared.threadWord(1, T.BEGUN) },
+  );
+  try {
+    control[shared.threadWord(1, T.STATE)] = ACTIVE;
+    control[C.LEADER] = 1;
+    supervisor.start();
+    await until(() => light[1] > 0, { what: 'CPU time of light requests' });
+    assert.deepEqual([control[C.WANTED], woken], [1, 0]);
+    lights = 3;
+    await until(() => control[C.WANTED] === 3 && woken > 2, { what: 'others to be woken' });
+    lights = 1;
+    await until(() => control[C.WANTED] === 1, { what: 'one thread to be enough' });
+    const before = woken;
+    const looks = light;
+    await until(() => light !== looks, { what: 'another look' });
+    assert.equal(woken, before);
+  } finally {
+    supervisor.stop();
+    await worker.terminate();
+  }
+});
