@@ -3,7 +3,7 @@
  * whoever ends it may answer. Frameworks give responses other prototypes, which all lead to ServerResponse's.
  */
 import './interim.js';
-import { ServerResponse } from 'node:http';
+import { ServerResponse } from '../node-http.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
 

@@ -6,7 +6,7 @@
  * other than `link` as they are, up to 20.x, and `link` with whatever stands between its angle brackets: CR LF in one of
  * them would be a response of somebody else's.
  */
-import { ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
+import { ServerResponse, validateHeaderName, validateHeaderValue } from '../node-http.js';
 
 const { prototype } = ServerResponse;
 

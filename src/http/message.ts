@@ -3,8 +3,8 @@
  * here with own properties of the objects (Express and others replace their prototypes): `_read` asks the connection for
  * the body, `_finish` tells it that the response was handed over.
  */
-import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { type IncomingMessage, ServerResponse } from '../node-http.js';
 import './interim-host.js';
 import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';

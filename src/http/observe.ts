@@ -6,8 +6,8 @@
  */
 import { channel } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
-import { type IncomingMessage, Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { type IncomingMessage, Server, type ServerResponse } from '../node-http.js';
 
 /** What is called with a request. */
 export interface ObservedApp {

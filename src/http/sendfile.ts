@@ -9,8 +9,8 @@
  * data come here: see plain() and lengthOf(). A response without a length gets chunks, larger ones than Node makes.
  */
 import fs, { type ReadStream } from 'node:fs';
-import { OutgoingMessage, ServerResponse } from 'node:http';
 import { native } from '../native/binding.js';
+import { OutgoingMessage, ServerResponse } from '../node-http.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
 import { FilePart } from './file-part.js';
