@@ -27,7 +27,7 @@ const LISTED: Record<string, RegExp[]> = {
     /^Expect: 100-continue without a body$/,
     /^Expect: 100-.ontinue, (the body at once|in another case)$/,
   ],
-  'no-old-interim': [/^(write-continue|write-processing|early-hints(-many)?): GET, HTTP\/1\.0/],
+  'no-old-interim': [/^(write-continue|write-processing|write-information|early-hints(-many)?): GET, HTTP\/1\.0/],
   'half-closed': [/^half-closed (in mid-(head|body)|after the request)$/],
   'strict-content-length': [/^length-too-/],
   'pipelined-in-order': [/^pipelined: (three, watched|POST and GET|the first closes)$/],

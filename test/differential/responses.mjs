@@ -1,4 +1,5 @@
 // Handlers about the head and the framing of a response. Each is asked in several forms: see responses.ts.
+import { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Calls that should throw: notes what came of each. */
@@ -328,6 +329,22 @@ export const responses = {
     });
     res.end('x');
   },
+  // Not every Node has it.
+  ...('writeInformation' in ServerResponse.prototype && {
+    'write-information': (_req, res, note) => {
+      note(`wrote ${res.writeInformation(199, { 'X-H': '1' }, () => note('information callback'))}`);
+      setImmediate(() => res.end('x'));
+    },
+    'write-information-bad': (_req, res, note) => {
+      attempt(note, {
+        status: () => res.writeInformation(200),
+        switching: () => res.writeInformation(101),
+        value: () => res.writeInformation(103, { Link: 'a\r\nb' }),
+      });
+      res.end('x');
+      attempt(note, { late: () => res.writeInformation(103) });
+    },
+  }),
   'bad-chunks': (_req, res, note) => {
     attempt(note, {
       null: () => res.write(null),
