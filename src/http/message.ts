@@ -12,6 +12,7 @@ import type { Connection } from './connection.js';
 import type { RequestParser } from './parser.js';
 import { newRequest, newResponse } from './server-options.js';
 import { timeResponse } from './server-timing.js';
+import { abortSignal, detachSignal } from './signal.js';
 
 interface RequestParts {
   [CONTROL]: Connection;
@@ -109,6 +110,7 @@ export function inChunks(res: ServerResponse): boolean {
 }
 
 function unplugThis(this: ServerResponse): void {
+  detachSignal(this.req);
   unplug(this);
   process.nextTick(closeNT, (this as unknown as ResponseParts)[CONTROL], this);
 }
@@ -118,6 +120,7 @@ export function detach(conn: Connection, req: IncomingMessage, res: ServerRespon
   const { socket } = conn;
   socket._httpMessage = null;
   if (socket.timeout) socket.setTimeout(0);
+  detachSignal(req);
   unplug(res);
   dump(req);
 }
@@ -144,7 +147,10 @@ function partNT(req: IncomingMessage | null, res: ServerResponse | null, respond
   try {
     if (req === null) return;
     // In Node, too, a request that nobody reads hears no more when its response is out.
-    if (responded && (req.complete || !(req as unknown as RequestParts)._consuming)) dump(req);
+    if (responded && (req.complete || !(req as unknown as RequestParts)._consuming)) {
+      detachSignal(req);
+      dump(req);
+    }
     // Whatever the cause, as Node puts it.
     else if (!req.destroyed) destroyQuietly(req, disconnected(0));
     else if (res !== null) {
@@ -168,6 +174,7 @@ export function closeEarly(conn: Connection, res: ServerResponse): void {
   const { socket } = conn;
   socket._httpMessage = null;
   if (socket.timeout) socket.setTimeout(0);
+  detachSignal(res.req);
   unplug(res);
   process.nextTick(closeNT, conn, res);
 }
@@ -204,6 +211,7 @@ function destroyWithoutSocket(
   if (!this.readableEnded || !this.complete) {
     this.aborted = true;
     this.emit('aborted');
+    abortSignal(this);
   }
   // As Node: an error is told only where somebody listens.
   process.nextTick(callback, this.listenerCount('error') > 0 ? error : null);
