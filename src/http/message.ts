@@ -137,7 +137,7 @@ export function listened(req: IncomingMessage): boolean {
 
 /**
  * Tells request and response, in a tick, that the connection is gone or that the engine answers in their place. `responded`:
- * the whole response had been handed over, which for Node is a request that ended as it should.
+ * the whole response had been handed over, which for Node is a request that ended as it should; from 24 on only if it has left, too.
  */
 export function part(req: IncomingMessage | null, res: ServerResponse | null, responded: boolean): void {
   process.nextTick(partNT, req, res, responded);
@@ -147,7 +147,8 @@ function partNT(req: IncomingMessage | null, res: ServerResponse | null, respond
   try {
     if (req === null) return;
     // In Node, too, a request that nobody reads hears no more when its response is out.
-    if (responded && (req.complete || !(req as unknown as RequestParts)._consuming)) {
+    const whole = responded && (res === null || res.writableFinished);
+    if (whole && (req.complete || !(req as unknown as RequestParts)._consuming)) {
       detachSignal(req);
       dump(req);
     }
