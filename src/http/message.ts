@@ -4,6 +4,7 @@
  * the body, `_finish` tells it that the response was handed over.
  */
 import type { Socket } from 'node:net';
+import './cork.js';
 import { type IncomingMessage, ServerResponse } from '../node-http.js';
 import './interim-host.js';
 import { native } from '../native/binding.js';
@@ -40,11 +41,6 @@ interface ResponseParts {
   socket: Socket | null;
   strictContentLength: boolean;
 }
-
-/** Node's flag behind writableNeedDrain, to be taken back at 'drain'. */
-const kNeedDrain = Object.getOwnPropertySymbols(new ServerResponse({ method: 'GET' } as IncomingMessage)).find(
-  (symbol) => symbol.description === 'kNeedDrain',
-);
 
 /** The parts of a head that a request object shows. */
 export type RequestHead = Pick<RequestParser, 'method' | 'url' | 'headers' | 'versionMinor'>;
@@ -227,11 +223,4 @@ export function disconnected(errno: number): Error {
 /** The value is such an error. */
 export function isDisconnected(error: unknown): boolean {
   return error instanceof Error && error.message === 'aborted' && 'code' in error;
-}
-
-/** The socket has room again: the response that waits for it goes on. */
-export function drainResponse(res: ServerResponse): void {
-  if (res.finished || !res.writableNeedDrain) return;
-  if (kNeedDrain) (res as unknown as Record<symbol, boolean>)[kNeedDrain] = false;
-  res.emit('drain');
 }

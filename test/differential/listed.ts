@@ -45,18 +45,35 @@ const LISTED: Record<string, RegExp[]> = {
   'lazy-body': [/^a bad body, unread$/, /^body-unread-late: (.*body later|Expect: 100-continue)$/],
 };
 
-/** What shows in later versions of Node only. */
-const SINCE_24: Record<string, RegExp[]> = {
-  'async-context': [/^context, entered: POST \d$/],
-  'complete-earlier': [/^end-twice-callback: POST with a body$/],
-  'end-callback-error': [/^the client leaves by (RESET|DESTROY): while end\(\) waits$/],
-};
-const later = Number.parseInt(process.versions.node, 10) >= 24;
+/** What shows in some versions of Node only: from which on, and before which. */
+const SOME: Array<[from: number, before: number, Record<string, RegExp[]>]> = [
+  [
+    22,
+    Number.POSITIVE_INFINITY,
+    { 'corked-end': [/^cork-(late-)?end: (GET(, nobody listens|, Connection: close)?|POST with a body)$/] },
+  ],
+  [22, 24, { 'corked-drain': [/^cork-drain: (GET(, nobody listens|, Connection: close)?|POST with a body)$/] }],
+  [
+    24,
+    Number.POSITIVE_INFINITY,
+    {
+      'async-context': [/^context, entered: POST \d$/],
+      'complete-earlier': [/^end-twice-callback: POST with a body$/],
+      'end-callback-error': [/^the client leaves by (RESET|DESTROY): while end\(\) waits$/],
+    },
+  ],
+];
+const major = Number.parseInt(process.versions.node, 10);
 
-const ALL = [...Object.entries(LISTED), ...(later ? Object.entries(SINCE_24) : [])];
+const ALL = [
+  ...Object.entries(LISTED),
+  ...SOME.filter(([from, before]) => major >= from && major < before).flatMap(([, , more]) => Object.entries(more)),
+];
 
 /** Entries of the document that no case shows in this version of Node. */
-export const NOT_HERE = Object.keys(SINCE_24).filter((name) => !ALL.some(([shown]) => shown === name));
+export const NOT_HERE = SOME.flatMap(([, , more]) => Object.keys(more)).filter(
+  (name) => !ALL.some(([shown]) => shown === name),
+);
 
 /** The cases, each with the entry that it shows. */
 export function withDifferences(cases: readonly Case[]): Case[] {

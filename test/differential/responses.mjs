@@ -113,6 +113,30 @@ export const responses = {
     res.write('a');
     res.end('b');
   },
+  'cork-late-end': (_req, res) => {
+    res.write('a');
+    setImmediate(() => {
+      res.cork();
+      res.write('b');
+      res.end('c');
+    });
+  },
+  'cork-drain': (_req, res, note) => {
+    res.write('head');
+    res.on('drain', () => {
+      note.state('drain');
+      if (!res.writableEnded) res.end('end');
+    });
+    setImmediate(() => {
+      res.cork();
+      note(`room ${res.write('x'.repeat(100_000))}`);
+      note(`room ${res.write('y'.repeat(10))}`);
+      process.nextTick(() => {
+        res.uncork();
+        note.state('uncorked');
+      });
+    });
+  },
   'flush-headers': async (_req, res, note) => {
     res.setHeader('X-A', '1');
     res.flushHeaders();
