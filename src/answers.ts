@@ -1,5 +1,5 @@
 /** Answers that the server itself gives: to requests it refuses, and in place of a handler that failed or was ended. */
-import { STATUS_CODES } from 'node:http';
+import { STATUS_CODES } from './node-http.js';
 
 let dateText = '';
 let dateAt = Number.NEGATIVE_INFINITY;

@@ -9,11 +9,11 @@
  *                 ├ another http.Server, https, http2: is told that it listens, serves nothing, a warning
  *                 └ any other net.Server: Node's own listen()
  */
-import { Server } from 'node:http';
 import { createRequire } from 'node:module';
 import { Server as NetServer } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
 import type { Logger } from '../log.js';
+import { Server } from '../node-http.js';
 
 /** Without work in the event loop for so many looks nobody is going to listen. */
 const QUIET_LOOKS = 5;

@@ -6,7 +6,7 @@
  * always `(req, res)`. An http.Server stands for its listeners. Then Fastify (`routing` and `ready`), Koa (`callback` and `middleware`), and last whatever has
  * `fetch`: Hono, a Worker-style object, a module.
  */
-import { Server } from 'node:http';
+import { Server } from '../node-http.js';
 import { fetchApp } from './fetch-handler.js';
 import { type NodeListener, nodeApp } from './node-handler.js';
 import { serverApp, serverHooks } from './server-app.js';

@@ -38,9 +38,15 @@ export function serverApp(server: Server, source: string): NodeApp {
   };
 }
 
+/** An option of later Nodes; by default it says whether somebody listens. */
+interface Choosy {
+  shouldUpgradeCallback?(req: IncomingMessage): unknown;
+}
+
 /** The listeners of the app's server for what is no ordinary request. */
 export function serverHooks(server: Server): Hooks {
-  return { server, ...listenersOf(server) };
+  const takes = (req: IncomingMessage) => Boolean((server as Choosy).shouldUpgradeCallback?.(req) ?? true);
+  return { server, ...listenersOf(server), takes };
 }
 
 /** The same of a server that is not the app's. */

@@ -15,6 +15,8 @@ export interface Hooks {
   server?: Server;
   /** Somebody listens. */
   hears(event: HookEvent): boolean;
+  /** The server takes the offer to upgrade that this request makes. Without it, each. */
+  takes?(req: IncomingMessage): boolean;
   /** Calls the listeners: (req, socket, head) of upgrade and connect, (req, res) of the others. A promise that rejects counts as a throw. */
   call(event: HookEvent, ...args: unknown[]): unknown;
 }

@@ -6,9 +6,9 @@
  * nghttp2 resets what is malformed by itself; what it lets through and HTTP/1.1 would say otherwise is refused here. A stream may
  * have ended whenever something is to be sent, and Node throws then: nothing of this thread may depend on one stream.
  */
-import { type ClientRequest, type IncomingMessage, request } from 'node:http';
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
+import { type ClientRequest, type IncomingMessage, request } from '../node-http.js';
 
 const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = constants;
 

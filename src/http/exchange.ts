@@ -7,9 +7,9 @@
  * In DONE and ABORTED nothing reaches the connection any more: by then it may serve another request, on another thread.
  */
 import type { IncomingMessage } from 'node:http';
-import { STATUS_CODES } from 'node:http';
 import { httpDate } from '../answers.js';
 import { native } from '../native/binding.js';
+import { STATUS_CODES } from '../node-http.js';
 import type { ControlSource, RequestControl } from '../request.js';
 import type { Connection } from './connection.js';
 import type { OpenExchange } from './connection-host.js';

@@ -6,7 +6,7 @@
  * other than `link` as they are, up to 20.x, and `link` with whatever stands between its angle brackets: CR LF in one of
  * them would be a response of somebody else's.
  */
-import { ServerResponse, validateHeaderName, validateHeaderValue } from 'node:http';
+import { ServerResponse, validateHeaderName, validateHeaderValue } from '../node-http.js';
 
 const { prototype } = ServerResponse;
 
@@ -14,11 +14,11 @@ interface Raw {
   _writeRaw?(data: string, encoding: string, callback?: () => void): boolean;
 }
 
-type Interim = (this: ServerResponse, ...args: never[]) => void;
+type Interim = (this: ServerResponse, ...args: never[]) => unknown;
 
 /** In Node's own function everything but the sending. */
 function notToOldClients<F extends Interim>(write: F): F {
-  return function interim(this: ServerResponse, ...args: never[]): void {
+  return function interim(this: ServerResponse, ...args: never[]): unknown {
     if (this.req?.httpVersionMajor !== 1 || this.req.httpVersionMinor !== 0) return write.apply(this, args);
     const raw = this as Raw;
     raw._writeRaw = (_data, _encoding, callback) => {
@@ -26,7 +26,7 @@ function notToOldClients<F extends Interim>(write: F): F {
       return true;
     };
     try {
-      write.apply(this, args);
+      return write.apply(this, args);
     } finally {
       delete raw._writeRaw;
     }
@@ -35,6 +35,10 @@ function notToOldClients<F extends Interim>(write: F): F {
 
 prototype.writeContinue = notToOldClients(prototype.writeContinue);
 prototype.writeProcessing = notToOldClients(prototype.writeProcessing);
+
+/** Of Node 24: any 1xx. */
+const later = prototype as { writeInformation?: Interim };
+if (later.writeInformation !== undefined) later.writeInformation = notToOldClients(later.writeInformation);
 
 const writeEarlyHints = notToOldClients(prototype.writeEarlyHints);
 

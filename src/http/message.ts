@@ -3,8 +3,9 @@
  * here with own properties of the objects (Express and others replace their prototypes): `_read` asks the connection for
  * the body, `_finish` tells it that the response was handed over.
  */
-import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import './cork.js';
+import { type IncomingMessage, ServerResponse } from '../node-http.js';
 import './interim-host.js';
 import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';
@@ -12,6 +13,7 @@ import type { Connection } from './connection.js';
 import type { RequestParser } from './parser.js';
 import { newRequest, newResponse } from './server-options.js';
 import { timeResponse } from './server-timing.js';
+import { abortSignal, detachSignal } from './signal.js';
 
 interface RequestParts {
   [CONTROL]: Connection;
@@ -39,11 +41,6 @@ interface ResponseParts {
   socket: Socket | null;
   strictContentLength: boolean;
 }
-
-/** Node's flag behind writableNeedDrain, to be taken back at 'drain'. */
-const kNeedDrain = Object.getOwnPropertySymbols(new ServerResponse({ method: 'GET' } as IncomingMessage)).find(
-  (symbol) => symbol.description === 'kNeedDrain',
-);
 
 /** The parts of a head that a request object shows. */
 export type RequestHead = Pick<RequestParser, 'method' | 'url' | 'headers' | 'versionMinor'>;
@@ -109,6 +106,7 @@ export function inChunks(res: ServerResponse): boolean {
 }
 
 function unplugThis(this: ServerResponse): void {
+  detachSignal(this.req);
   unplug(this);
   process.nextTick(closeNT, (this as unknown as ResponseParts)[CONTROL], this);
 }
@@ -118,6 +116,7 @@ export function detach(conn: Connection, req: IncomingMessage, res: ServerRespon
   const { socket } = conn;
   socket._httpMessage = null;
   if (socket.timeout) socket.setTimeout(0);
+  detachSignal(req);
   unplug(res);
   dump(req);
 }
@@ -134,7 +133,7 @@ export function listened(req: IncomingMessage): boolean {
 
 /**
  * Tells request and response, in a tick, that the connection is gone or that the engine answers in their place. `responded`:
- * the whole response had been handed over, which for Node is a request that ended as it should.
+ * the whole response had been handed over, which for Node is a request that ended as it should; from 24 on only if it has left, too.
  */
 export function part(req: IncomingMessage | null, res: ServerResponse | null, responded: boolean): void {
   process.nextTick(partNT, req, res, responded);
@@ -144,7 +143,11 @@ function partNT(req: IncomingMessage | null, res: ServerResponse | null, respond
   try {
     if (req === null) return;
     // In Node, too, a request that nobody reads hears no more when its response is out.
-    if (responded && (req.complete || !(req as unknown as RequestParts)._consuming)) dump(req);
+    const whole = responded && (res === null || res.writableFinished);
+    if (whole && (req.complete || !(req as unknown as RequestParts)._consuming)) {
+      detachSignal(req);
+      dump(req);
+    }
     // Whatever the cause, as Node puts it.
     else if (!req.destroyed) destroyQuietly(req, disconnected(0));
     else if (res !== null) {
@@ -168,6 +171,7 @@ export function closeEarly(conn: Connection, res: ServerResponse): void {
   const { socket } = conn;
   socket._httpMessage = null;
   if (socket.timeout) socket.setTimeout(0);
+  detachSignal(res.req);
   unplug(res);
   process.nextTick(closeNT, conn, res);
 }
@@ -204,6 +208,7 @@ function destroyWithoutSocket(
   if (!this.readableEnded || !this.complete) {
     this.aborted = true;
     this.emit('aborted');
+    abortSignal(this);
   }
   // As Node: an error is told only where somebody listens.
   process.nextTick(callback, this.listenerCount('error') > 0 ? error : null);
@@ -218,11 +223,4 @@ export function disconnected(errno: number): Error {
 /** The value is such an error. */
 export function isDisconnected(error: unknown): boolean {
   return error instanceof Error && error.message === 'aborted' && 'code' in error;
-}
-
-/** The socket has room again: the response that waits for it goes on. */
-export function drainResponse(res: ServerResponse): void {
-  if (res.finished || !res.writableNeedDrain) return;
-  if (kNeedDrain) (res as unknown as Record<symbol, boolean>)[kNeedDrain] = false;
-  res.emit('drain');
 }

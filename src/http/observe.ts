@@ -4,19 +4,34 @@
  * each request, because they may come at any time, by a look at three properties; only where somebody is there does a request take
  * this way: it is emitted by a server object of the thread, which never listens.
  */
-import { channel } from 'node:diagnostics_channel';
+import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
-import { type IncomingMessage, Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { type IncomingMessage, Server, ServerResponse } from '../node-http.js';
 
 /** What is called with a request. */
 export interface ObservedApp {
   handle(req: IncomingMessage, res: ServerResponse): unknown;
 }
 
-const created = channel('http.server.response.created');
+const CREATED = 'http.server.response.created';
+const created = channel(CREATED);
 const start = channel('http.server.request.start');
 const finish = channel('http.server.response.finish');
+
+/** From Node 22 on a ServerResponse tells of itself that it was made. */
+const toldByNode = tellsOfItself();
+
+function tellsOfItself(): boolean {
+  let told = false;
+  const listener = () => {
+    told = true;
+  };
+  subscribe(CREATED, listener);
+  new ServerResponse({ method: 'GET' } as IncomingMessage);
+  unsubscribe(CREATED, listener);
+  return told;
+}
 
 let own: Server | null = null;
 
@@ -47,7 +62,7 @@ export function handleObserved(
 ): unknown {
   const server = adopted ?? threadServer();
   const socket = req.socket as Socket;
-  if (created.hasSubscribers) created.publish({ request: req, response: res });
+  if (created.hasSubscribers && !toldByNode) created.publish({ request: req, response: res });
   if (start.hasSubscribers) start.publish({ request: req, response: res, socket, server });
   // Asked when it is over, as in Node: who subscribes meanwhile is told.
   res.on('finish', () => {

@@ -9,10 +9,11 @@
  * data come here: see plain() and lengthOf(). A response without a length gets chunks, larger ones than Node makes.
  */
 import fs, { type ReadStream } from 'node:fs';
-import { OutgoingMessage, ServerResponse } from 'node:http';
 import { native } from '../native/binding.js';
+import { ServerResponse } from '../node-http.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
+import './cork.js';
 import { FilePart } from './file-part.js';
 import type { ClientSocket } from './socket.js';
 
@@ -46,6 +47,8 @@ interface Response {
   chunkedEncoding: boolean;
 }
 
+/** As they are before anybody else has changed them. */
+const { write, end } = ServerResponse.prototype;
 const proto = fs.ReadStream.prototype as unknown as FileStream & ReadStream;
 const kBytesWritten = symbolOf(new ServerResponse({ method: 'GET' } as never), 'kBytesWritten');
 let installed = false;
@@ -77,8 +80,8 @@ function plain(stream: ReadStream, res: ServerResponse): boolean {
   const kFs = symbolOf(stream, 'kFs');
   return (
     (res as unknown as Response)[CONTROL]?.res === res &&
-    res.write === OutgoingMessage.prototype.write &&
-    res.end === OutgoingMessage.prototype.end &&
+    res.write === write &&
+    res.end === end &&
     file._read === proto._read &&
     file._destroy === proto._destroy &&
     stream.push === proto.push &&

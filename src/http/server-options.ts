@@ -2,8 +2,8 @@
  * What createServer() was told about requests and responses: its own classes for them, and what they do with fields. Node's
  * server keeps that on itself, and so does one that is adopted or exported; requests of other apps have Node's defaults.
  */
-import { IncomingMessage, type Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { IncomingMessage, type Server, ServerResponse } from '../node-http.js';
 
 interface Parts {
   joinDuplicateHeaders?: boolean;

@@ -4,7 +4,7 @@
  * appended to its list. Node's ServerResponse is changed at two places of this one object, both below what handlers and
  * middleware replace: _storeHeader, which makes the head, and end.
  */
-import { ServerResponse } from 'node:http';
+import { ServerResponse } from '../node-http.js';
 import type { Connection } from './connection.js';
 import { requestCost } from './cost.js';
 

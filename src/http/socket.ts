@@ -6,8 +6,8 @@
  * One for each connection and thread, made when a handler first needs it and kept while the connection stays active.
  * The fd is not its own: `wire` says which fd, and closes it when the connection may be closed.
  */
-import { type IncomingMessage, ServerResponse } from 'node:http';
 import { EAGAIN, native } from '../native/binding.js';
+import { type IncomingMessage, ServerResponse } from '../node-http.js';
 import { FilePart, PIECE } from './file-part.js';
 import { SocketFace, type Wire, type WriteCallback } from './socket-face.js';
 

@@ -83,9 +83,13 @@ export class Roster {
     this.wanted = options.wanted ?? options.shared.threads;
   }
 
-  /** Starts the wanted number; resolves when all have loaded the app, rejects with the first one's error. */
+  /**
+   * Starts the wanted number, with what a reload that came first has started; resolves when all have loaded the app, rejects with
+   * the first one's error.
+   */
   async start(): Promise<void> {
-    await Promise.all(Array.from({ length: this.wanted }, () => this.launch(this.freeSlot()).ready));
+    while (this.count < this.wanted) this.launch(this.freeSlot());
+    await Promise.all([...this.threads.values()].map((t) => t.ready));
   }
 
   /** Threads that serve, oldest first. */

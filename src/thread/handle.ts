@@ -34,7 +34,7 @@ import { answerHealth } from './health.js';
 import type { HandlerOptions } from './holder.js';
 import { Reader } from './reader.js';
 import { hasLeft } from './sweep.js';
-import { handOver, hookFor, hookForExpect } from './upgrade.js';
+import { handOver, hookFor, hookForExpect, offerOf } from './upgrade.js';
 
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
@@ -91,9 +91,12 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
     this.control[this.current] = conn.fd + 1;
     this.lanes.begin(conn, this.inHand - 1 + this.upgraded.size);
     try {
-      if (event === 'upgrade' || event === 'connect') handOver(this, conn, event);
+      const offer = event === 'upgrade' ? offerOf(this, conn) : null;
+      const made = offer?.req ?? null;
+      if (offer?.taken === false) event = '';
+      if (event === 'upgrade' || event === 'connect') handOver(this, conn, event, made);
       else if (this.healthPath === '' || !answerHealth(this, conn, complete, this.healthPath))
-        this.callApp(conn, complete, event);
+        this.callApp(conn, complete, event, made);
     } catch (error) {
       this.failed(conn, error);
     }
@@ -110,14 +113,20 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
     }
   }
 
-  private callApp(conn: Connection, complete: boolean, event: HookEvent | ''): void {
+  /** made: the request, where it had to be there before. */
+  private callApp(conn: Connection, complete: boolean, event: HookEvent | '', made: IncomingMessage | null): void {
     const { app } = this.o;
     if (app.kind === 'fetch') this.callFetch(conn, complete, app);
-    else this.callNode(conn, complete, app, event);
+    else this.callNode(conn, complete, app, event, made ?? makeRequest(conn, this.parser));
   }
 
-  private callNode(conn: Connection, complete: boolean, app: NodeApp, event: HookEvent | ''): void {
-    const req = makeRequest(conn, this.parser);
+  private callNode(
+    conn: Connection,
+    complete: boolean,
+    app: NodeApp,
+    event: HookEvent | '',
+    req: IncomingMessage,
+  ): void {
     const res = makeResponse(conn, req, !conn.last, this.keepAliveMs);
     conn.feed(req);
     conn.req = req;

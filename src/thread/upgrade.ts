@@ -8,6 +8,7 @@
  * From the listener's return on no request is in hand: no deadline, no lane. Until the first output main would answer in the
  * thread's place if it died (IN_HAND); afterwards it only closes (UPGRADED).
  */
+import type { IncomingMessage } from 'node:http';
 import { errorResponse } from '../answers.js';
 import type { HookEvent } from '../app/types.js';
 import { dress } from '../http/client.js';
@@ -34,14 +35,25 @@ export function hookFor({ parser, o }: Handler, complete: boolean): HookEvent | 
   return event;
 }
 
-/** The same for a request with an Expect field. */
+/** The request whose offer the app's server has yet to take or leave, and whether it takes it. Null: it takes each. */
+export function offerOf(handler: Handler, conn: Connection): { req: IncomingMessage; taken: boolean } | null {
+  const { hooks } = handler.o.app;
+  if (hooks?.takes === undefined) return null;
+  const req = makeRequest(conn, handler.parser);
+  const parts = req as unknown as { upgrade: boolean };
+  parts.upgrade = true;
+  parts.upgrade = hooks.takes(req);
+  return { req, taken: parts.upgrade };
+}
+
+/** The event for a request with an Expect field. */
 export function hookForExpect({ o }: Handler, expectation: string): HookEvent | '' {
   const event = expectation === '100-continue' ? 'checkContinue' : 'checkExpectation';
   return o.app.hooks?.hears(event) === true ? event : '';
 }
 
 /** Gives the connection to the listeners of the app. What they throw ends it: 500 where nothing was written. */
-export function handOver(handler: Handler, conn: Connection, event: HookEvent): void {
+export function handOver(handler: Handler, conn: Connection, event: HookEvent, made: IncomingMessage | null): void {
   const { o, parser } = handler;
   const { table, app } = o;
   const { fd } = conn;
@@ -84,7 +96,7 @@ export function handOver(handler: Handler, conn: Connection, event: HookEvent): 
   const head = conn.early ?? EMPTY;
   conn.early = null;
   try {
-    const req = makeRequest(conn, parser);
+    const req = made ?? makeRequest(conn, parser);
     req.complete = true;
     (req as { socket: unknown }).socket = socket;
     (req as unknown as { upgrade: boolean }).upgrade = true;

@@ -3,7 +3,7 @@
  * probe's whole request, says what to send. Anything that is not plainly one (more bytes behind the head, a body, an odd
  * line) is left to the threads, whose parser is the real one.
  */
-import { STATUS_CODES } from 'node:http';
+import { STATUS_CODES } from '../node-http.js';
 import { healthAnswered, healthAsked, type Readiness } from '../shared/health.js';
 
 /** Longest head of a probe, bytes. */

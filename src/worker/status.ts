@@ -8,9 +8,9 @@
  *     GET /ready  200, or 503 and why: booting, draining, all threads stuck, queue full
  *     GET /       the worker's state as JSON; /status is the same
  */
-import { createServer, type IncomingMessage, Server, type ServerResponse } from 'node:http';
 import type { Logger } from '../log.js';
 import type { ListenerInfo } from '../messages.js';
+import { createServer, type IncomingMessage, Server, type ServerResponse } from '../node-http.js';
 import { type HealthKind, healthAnswered } from '../shared/health.js';
 import { readiness, type StatusReport } from './status-report.js';
 

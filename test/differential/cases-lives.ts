@@ -34,6 +34,30 @@ function one(name: string, ...steps: Step[]): Case {
   return { name, steps };
 }
 
+/** None where Node has no req.signal. */
+function signalCases(): Case[] {
+  if (!handlers.includes('signal-wait')) return [];
+  const half = (handler: string) => request('POST', handler, 'Content-Length: 9\r\n', 'half');
+  const waiting = ['signal-wait', 'signal-first-asked-late'].flatMap((handler) =>
+    (['RESET', 'DESTROY'] as const).flatMap((how) => [
+      one(`${handler}: ${how}`, request('GET', handler), { note: 'waits' }, how),
+      one(`${handler}: ${how}, half a body`, half(handler), { note: 'waits' }, how),
+    ]),
+  );
+  const answered = ['signal-answered', 'signal-asked-when-answered', 'signal-unwatched'].flatMap((handler) => {
+    const quiet = handler === 'signal-unwatched' ? 'X-Watch: none\r\n' : '';
+    return [
+      one(`${handler}: the client stays`, request('GET', handler, quiet), { bytes: 20 }),
+      one(`${handler}: the client leaves`, request('GET', handler, quiet), { bytes: 20 }, 'DESTROY'),
+      one(`${handler}: twice`, request('GET', handler, quiet), { note: 'later' }, request('GET', handler, quiet)),
+    ];
+  });
+  const destroyed = handlers
+    .filter((name) => name.startsWith('signal-destroy-'))
+    .flatMap((name) => [one(name, request('GET', name)), one(`${name}: POST, half a body`, half(name))]);
+  return [...waiting, ...answered, ...destroyed];
+}
+
 export const lifeCases: Case[] = [
   ...destroyers.map((name) => one(name, request('GET', name))),
   ...destroyers
@@ -97,4 +121,5 @@ export const lifeCases: Case[] = [
   ),
   one('CONNECT', 'CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n'),
   one('HTTP/2 preface', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
+  ...signalCases(),
 ];

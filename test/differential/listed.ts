@@ -27,7 +27,7 @@ const LISTED: Record<string, RegExp[]> = {
     /^Expect: 100-continue without a body$/,
     /^Expect: 100-.ontinue, (the body at once|in another case)$/,
   ],
-  'no-old-interim': [/^(write-continue|write-processing|early-hints(-many)?): GET, HTTP\/1\.0/],
+  'no-old-interim': [/^(write-continue|write-processing|write-information|early-hints(-many)?): GET, HTTP\/1\.0/],
   'half-closed': [/^half-closed (in mid-(head|body)|after the request)$/],
   'strict-content-length': [/^length-too-/],
   'pipelined-in-order': [/^pipelined: (three, watched|POST and GET|the first closes)$/],
@@ -45,10 +45,40 @@ const LISTED: Record<string, RegExp[]> = {
   'lazy-body': [/^a bad body, unread$/, /^body-unread-late: (.*body later|Expect: 100-continue)$/],
 };
 
+/** What shows in some versions of Node only: from which on, and before which. */
+const SOME: Array<[from: number, before: number, Record<string, RegExp[]>]> = [
+  [
+    22,
+    Number.POSITIVE_INFINITY,
+    { 'corked-end': [/^cork-(late-)?end: (GET(, nobody listens|, Connection: close)?|POST with a body)$/] },
+  ],
+  [22, 24, { 'corked-drain': [/^cork-drain: (GET(, nobody listens|, Connection: close)?|POST with a body)$/] }],
+  [
+    24,
+    Number.POSITIVE_INFINITY,
+    {
+      'async-context': [/^context, entered: POST \d$/],
+      'complete-earlier': [/^end-twice-callback: POST with a body$/],
+      'end-callback-error': [/^the client leaves by (RESET|DESTROY): while end\(\) waits$/],
+    },
+  ],
+];
+const major = Number.parseInt(process.versions.node, 10);
+
+const ALL = [
+  ...Object.entries(LISTED),
+  ...SOME.filter(([from, before]) => major >= from && major < before).flatMap(([, , more]) => Object.entries(more)),
+];
+
+/** Entries of the document that no case shows in this version of Node. */
+export const NOT_HERE = SOME.flatMap(([, , more]) => Object.keys(more)).filter(
+  (name) => !ALL.some(([shown]) => shown === name),
+);
+
 /** The cases, each with the entry that it shows. */
 export function withDifferences(cases: readonly Case[]): Case[] {
   return cases.map((the) => {
-    const found = Object.entries(LISTED).find(([, names]) => names.some((name) => name.test(the.name)));
+    const found = ALL.find(([, names]) => names.some((name) => name.test(the.name)));
     return found === undefined ? the : { ...the, differs: found[0] };
   });
 }

@@ -1,4 +1,5 @@
 // Handlers about ends: destroy in every state, clients that leave, timeouts, backpressure. Each has its client in lives.ts.
+import { IncomingMessage } from 'node:http';
 import { finished, pipeline, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -49,8 +50,55 @@ function destroyers() {
   return table;
 }
 
+/** Of req.signal, which not every Node has. */
+const signals = {
+  'signal-wait': (req, _res, note) => {
+    req.signal.addEventListener('abort', () => note.state(`abort ${req.signal.reason.name}`));
+    note('waits');
+  },
+  'signal-first-asked-late': (req, res, note) => {
+    res.on('close', () => setTimeout(() => note.state(`aborted ${req.signal.aborted}`), 5));
+    note('waits');
+  },
+  'signal-answered': (req, res, note) => {
+    const listeners = () => req.socket.listenerCount('close');
+    const before = listeners();
+    req.signal.addEventListener('abort', () => note.state('abort'));
+    note(`listens ${listeners() > before}`);
+    res.on('close', () => {
+      note.state(`aborted ${req.signal.aborted}, listens ${listeners() > before}`);
+      setTimeout(() => note.state(`later ${req.signal.aborted}`), 100);
+    });
+    res.end('x');
+  },
+  'signal-asked-when-answered': (req, res, note) => {
+    res.on('close', () => {
+      note(`aborted ${req.signal.aborted}`);
+      setTimeout(() => note(`later ${req.signal.aborted}`), 100);
+    });
+    res.end('x');
+  },
+  'signal-unwatched': (req, res, note) => {
+    const { signal } = req;
+    setTimeout(() => note(`later ${signal.aborted}`), 100);
+    res.end('x');
+  },
+  ...Object.fromEntries(
+    ['req', 'res', 'socket'].map((what) => [
+      `signal-destroy-${what}`,
+      (req, res, note) => {
+        req.signal.addEventListener('abort', () => note.state('abort'));
+        objects(req, res)[what].destroy();
+        note(`aborted ${req.signal.aborted}`);
+        setTimeout(() => note(`later ${req.signal.aborted}`), 5);
+      },
+    ]),
+  ),
+};
+
 export const lives = {
   ...destroyers(),
+  ...('signal' in IncomingMessage.prototype && signals),
   wait: (req, _res, note) => {
     req.socket.on('close', (hadError) => note(`socket close ${hadError}`));
   },

@@ -1,4 +1,5 @@
 // Handlers about the head and the framing of a response. Each is asked in several forms: see responses.ts.
+import { ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Calls that should throw: notes what came of each. */
@@ -111,6 +112,30 @@ export const responses = {
     res.cork();
     res.write('a');
     res.end('b');
+  },
+  'cork-late-end': (_req, res) => {
+    res.write('a');
+    setImmediate(() => {
+      res.cork();
+      res.write('b');
+      res.end('c');
+    });
+  },
+  'cork-drain': (_req, res, note) => {
+    res.write('head');
+    res.on('drain', () => {
+      note.state('drain');
+      if (!res.writableEnded) res.end('end');
+    });
+    setImmediate(() => {
+      res.cork();
+      note(`room ${res.write('x'.repeat(100_000))}`);
+      note(`room ${res.write('y'.repeat(10))}`);
+      process.nextTick(() => {
+        res.uncork();
+        note.state('uncorked');
+      });
+    });
   },
   'flush-headers': async (_req, res, note) => {
     res.setHeader('X-A', '1');
@@ -328,6 +353,22 @@ export const responses = {
     });
     res.end('x');
   },
+  // Not every Node has it.
+  ...('writeInformation' in ServerResponse.prototype && {
+    'write-information': (_req, res, note) => {
+      note(`wrote ${res.writeInformation(199, { 'X-H': '1' }, () => note('information callback'))}`);
+      setImmediate(() => res.end('x'));
+    },
+    'write-information-bad': (_req, res, note) => {
+      attempt(note, {
+        status: () => res.writeInformation(200),
+        switching: () => res.writeInformation(101),
+        value: () => res.writeInformation(103, { Link: 'a\r\nb' }),
+      });
+      res.end('x');
+      attempt(note, { late: () => res.writeInformation(103) });
+    },
+  }),
   'bad-chunks': (_req, res, note) => {
     attempt(note, {
       null: () => res.write(null),

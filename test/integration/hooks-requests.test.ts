@@ -50,7 +50,7 @@ describe('hooks around requests', { concurrency: 2, timeout: 240_000 }, () => {
     for (const path of ['/refused', '/rejected']) {
       const { status, headers, post } = await get(path);
       assert.deepEqual([status, headers['x-handled'], post.status], [500, undefined, 500]);
-      assert.match(server.log, new RegExp(`Error handling request GET ${path}\\n +Error: .* is broken`));
+      await server.waitFor(new RegExp(`Error handling request GET ${path}\\n +Error: .* is broken`));
     }
     const thrown = await get('/throw');
     assert.deepEqual([thrown.status, thrown.post.status, thrown.post.headers], [500, 500, {}]);

@@ -85,6 +85,21 @@ for (const kind of KINDS) {
       }
     });
 
+    it('a corked response keeps its order, and nothing of it stands before the next one', async () => {
+      if (!kind.app.includes('node')) return;
+      assert.equal((await ask('GET /corkedend HTTP/1.1\r\nHost: x\r\n\r\n')).body, 'abc');
+      if (!kind.keeps) return;
+      const client = await server.connect();
+      for (const [path, body] of [
+        ['/corkedend', 'abc'],
+        ['/hello', 'hello'],
+      ]) {
+        client.write(`GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`);
+        assert.equal((await client.response()).body, body);
+      }
+      client.destroy();
+    });
+
     it('status, status text, a declared length, repeated headers', async () => {
       const response = await ask('GET /length HTTP/1.1\r\nHost: x\r\n\r\n');
       assert.match(response.head, /^HTTP\/1\.1 201 Made\r\n/);

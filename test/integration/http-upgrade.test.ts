@@ -1,6 +1,7 @@
 /** Upgrades: the socket that a listener gets against node:http's, WebSocket by way of `ws`, and what containment means for both. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { createServer } from 'node:http';
 import { after, before, describe, it } from 'node:test';
 import { WebSocket } from 'ws';
 import { Differential, type Scenario } from '../support/differential.js';
@@ -138,6 +139,33 @@ describe('upgrade, the socket against node:http', () => {
       assert.deepEqual(tunicorn, node);
     });
   }
+});
+
+describe('upgrade, what the server takes', { skip: !('shouldUpgradeCallback' in createServer()) }, () => {
+  let both: Differential;
+  before(async () => {
+    both = await Differential.start('upgrade-decides.mjs', ['--threads', '1', '--keep-alive', '5'], { listens: true });
+  });
+  after(() => both?.stop());
+
+  it('is what its shouldUpgradeCallback says; the request is the same one', async () => {
+    const offer = (path: string, protocol: string) => upgradeTo(path).replace('Upgrade: raw', `Upgrade: ${protocol}`);
+    const { node, tunicorn } = await both.run(
+      async (client) => {
+        await client.send(offer('/one', 'h2c'));
+        await receives(client, '/one');
+        await client.send('GET /two HTTP/1.1\r\nHost: x\r\n\r\n');
+        await receives(client, '/two');
+        await client.send(offer('/three', 'raw'));
+        await receives(client, 'bye');
+        client.socket.end();
+        await client.closed();
+      },
+      (log) => log.includes('close'),
+    );
+    assert.equal(node.log.length, 6, `${node.log}`);
+    assert.deepEqual(tunicorn, node);
+  });
 });
 
 /** A WebSocket that is open. */

@@ -34,8 +34,8 @@ const DEADLINES = ['--keep-alive', '1', '--header-timeout', '3', '--send-timeout
 const start = (...args: string[]) =>
   HttpServer.start('http2-strict.mjs', [...CERT_ARGS, '--http-protocols', 'h2,h1', '--threads', '2', ...args]);
 
-/** [fields, status, or the code by which the stream is reset] */
-const CASES: Record<string, [Fields, { status: number } | { reset: number }]> = {
+/** [fields, status, or the code by which the stream is reset; both: later nghttp2 resets by itself what is answered otherwise] */
+const CASES: Record<string, [Fields, { status?: number; reset?: number }]> = {
   'an ordinary one': [request(), { status: 200 }],
   'a method in lower case': [request({ ':method': 'get' }), { status: 501 }],
   'a method in capitals that nobody knows': [request({ ':method': 'FOO' }), { status: 501 }],
@@ -47,7 +47,8 @@ const CASES: Record<string, [Fields, { status: number } | { reset: number }]> = 
   'a Host beside the authority, another one': [request({}, [['host', 'y']]), { status: 400 }],
   'a Host alone': [request({ ':authority': null }, [['host', 'y']]), { status: 200 }],
   'no authority': [request({ ':authority': null }), { reset: PROTOCOL_ERROR }],
-  'an authority with user information': [request({ ':authority': 'u@x' }), { status: 400 }],
+  'an authority with user information': [request({ ':authority': 'u@x' }), { status: 400, reset: PROTOCOL_ERROR }],
+  'an authority that is none': [request({ ':authority': '[::1' }), { status: 400 }],
   CONNECT: [request({ ':method': 'CONNECT', ':scheme': null, ':path': null }), { status: 405 }],
   'a field of HTTP/1.1': [request({}, [['transfer-encoding', 'chunked']]), { reset: PROTOCOL_ERROR }],
 };
@@ -71,7 +72,7 @@ describe('HTTP/2, strict', { timeout: 120_000 }, () => {
   for (const [what, [fields, expected]] of Object.entries(CASES)) {
     it(`${what}: ${Object.entries(expected).join(' ')}`, async () => {
       const answer = await one(headers(1, fields));
-      if ('status' in expected) assert.equal(answer.status, expected.status);
+      if (answer.reset === null) assert.equal(answer.status, expected.status);
       else assert.equal(answer.reset, expected.reset);
     });
   }

@@ -13,6 +13,7 @@ const SRC = fileURLToPath(new URL('../../../src', import.meta.url));
 /** Anyone may import these. */
 const COMMON = [
   'answers',
+  'node-http',
   'request',
   'errors',
   'log',
@@ -45,6 +46,7 @@ const LAYERS: Record<string, string[]> = {
   selector: ['native'],
   native: [],
   answers: [],
+  'node-http': [],
   request: [],
   config: [],
   hooks: [],
@@ -62,7 +64,8 @@ const LAYERS: Record<string, string[]> = {
 };
 /** The lowest layers do without most of what is common. */
 const NARROW: Record<string, string[]> = {
-  answers: [],
+  answers: ['node-http'],
+  'node-http': [],
   request: ['errors'],
   native: ['errors'],
   errors: [],

@@ -474,6 +474,29 @@ for (const [name, host] of [
       );
     });
 
+    test('reload before the start: no more threads than wanted', async () => {
+      let started = 0;
+      const counting = (options: HostOptions): ThreadHost => {
+        const inner = host(options);
+        return {
+          run(...args) {
+            started++;
+            return inner.run(...args);
+          },
+          destroy: () => inner.destroy(),
+        };
+      };
+      await withRig(
+        () => new Rig(counting, 2, APP, 5),
+        async (rig) => {
+          const reloaded = rig.pool.reload(rig.config);
+          await rig.pool.start();
+          assert.equal(await reloaded, true);
+          assert.deepEqual([started, rig.running.length], [2, 2]);
+        },
+      );
+    });
+
     test('resize: more and fewer threads, by itself and with a reload', async () => {
       await withRig(
         () => new Rig(host, 2, APP, 6),

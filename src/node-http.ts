@@ -1,0 +1,25 @@
+/**
+ * node:http as require() gives it. An `import` of it looks at each of its exports, and since Node 22.5 one of them is the platform's
+ * WebSocket, behind which stands all of fetch: 50 ms for each thread, whether its app ever looks at fetch or not.
+ */
+import type * as Http from 'node:http';
+import { createRequire } from 'node:module';
+
+const http = createRequire(import.meta.url)('node:http') as typeof Http;
+
+export const {
+  createServer,
+  IncomingMessage,
+  OutgoingMessage,
+  request,
+  STATUS_CODES,
+  Server,
+  ServerResponse,
+  validateHeaderName,
+  validateHeaderValue,
+} = http;
+export type ClientRequest = Http.ClientRequest;
+export type IncomingMessage = Http.IncomingMessage;
+export type OutgoingMessage = Http.OutgoingMessage;
+export type Server = Http.Server;
+export type ServerResponse = Http.ServerResponse;
