@@ -108,6 +108,11 @@ export function inChunks(res: ServerResponse): boolean {
   return res.chunkedEncoding && _headerSent && _hasBody && !res.finished;
 }
 
+/** Its head has said that the connection ends. */
+export function isLast(res: ServerResponse): boolean {
+  return (res as unknown as ResponseParts)._last;
+}
+
 function unplugThis(this: ServerResponse): void {
   unplug(this);
   process.nextTick(closeNT, (this as unknown as ResponseParts)[CONTROL], this);
