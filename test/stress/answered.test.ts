@@ -102,6 +102,22 @@ class Rig {
     return new Socket({ fd: ours, allowHalfOpen: false });
   }
 
+  /** What the table says of each connection, for who looks for one that was forgotten. */
+  waiting(): string {
+    const { table, shared } = this;
+    const words = [...this.conns.values()].map(
+      ({ fd, generation }) =>
+        `fd ${fd}: owner ${table.owner(fd)}, ${table.generation(fd) === generation ? '' : 'another, '}word ${table.word(fd).toString(16)}, ` +
+        `facts ${table.facts(fd).toString(2)}, ${native.peek(fd)} waits`,
+    );
+    const threads = Array.from({ length: SLOTS + 1 }, (_, slot) =>
+      Object.entries(T)
+        .map(([name, word]) => `${name} ${shared.control[shared.threadWord(slot, word)]}`)
+        .join(' '),
+    );
+    return [`leader ${shared.control[C.LEADER]} queued ${shared.control[C.QUEUED]}`, ...words, ...threads].join('\n');
+  }
+
   async end(): Promise<Map<string, string[]>> {
     await this.pool.stop(3000);
     clearInterval(this.ticker);
@@ -193,12 +209,15 @@ for (const app of ['answered.js', 'answered-fetch.js']) {
       await until(() => rig.pool.running.length === THREADS, { what: 'all threads', timeoutMs: 20_000 });
       await sleep(random.int(5, 120));
       // The one that works; in the middle of whatever it does.
-      const busy = rig.pool.running.find(({ slot }) => control[rig.shared.threadWord(slot, T.BUSY)] !== 0);
+      const { running } = rig.pool;
+      const busy = running.find(({ slot }) => control[rig.shared.threadWord(slot, T.BUSY)] !== 0);
       for (const end = performance.now() + random.int(0, 300) / 1000; performance.now() < end; );
-      rig.pool.kill((busy ?? random.pick(rig.pool.running)).slot);
+      // One that was killed before may have taken its time.
+      if (running.length > 0) rig.pool.kill((busy ?? random.pick(running)).slot);
     }
     over = true;
-    await load;
+    const late = sleep(30_000, 'late', { ref: false });
+    if ((await Promise.race([load, late])) === 'late') assert.fail(`nobody answers: ${rig.waiting()}`);
     const lines = await rig.end();
     const fates = new Map(clients.flatMap((client) => [...client.fates]));
     const count = (what: (fate: Fate) => boolean) => [...fates.values()].filter(what).length;
