@@ -64,6 +64,16 @@ interface Addon {
   send(fd: number, from: Uint8Array, offset: number, length: number, outcome?: number): number;
   /** As send, of the first 64 parts in one system call. */
   sendv(fd: number, parts: readonly Uint8Array[], outcome?: number): number;
+  /** Writes to any file, and adds what it has written to words[index] in the same call. */
+  writeOut(
+    fd: number,
+    from: Uint8Array,
+    offset: number,
+    length: number,
+    words: Int32Array,
+    index: number,
+    socket: number,
+  ): number;
   /** Bytes of a regular file; anything else is -EINVAL. */
   fileSize(fd: number): number;
   /** From a file to a socket: bytes sent (0: the file ends there) or -errno. */

@@ -379,6 +379,24 @@ napi_value SendV(napi_env env, napi_callback_info info) {
   return Int(env, n);
 }
 
+// writeOut(fd, Uint8Array, offset, length, words, index, socket) -> n | -errno; to any kind of file, a socket if socket is 1.
+// words[index] grows by what was written: a thread may be terminated behind any call, and who goes on in its place would
+// write that again.
+napi_value WriteOut(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), off = a.i32(2), len = a.i32(3), socket = a.i32(6);
+  char* data;
+  int32_t* word = a.word(4, a.i32(5));
+  if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
+  const size_t size = static_cast<size_t>(len);
+  ssize_t n;
+  do n = socket != 0 ? send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) : write(fd, data, size);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return Errno(env);
+  __atomic_fetch_add(word, static_cast<int32_t>(n), __ATOMIC_SEQ_CST);
+  return Int(env, n);
+}
+
 // fileSize(fd) -> bytes of a regular file, -EINVAL for anything else | -errno
 napi_value FileSize(napi_env env, napi_callback_info info) {
   Args a(env, info);
@@ -576,6 +594,7 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "send", Send);
   ExportFunction(env, exports, "sendv", SendV);
   ExportFunction(env, exports, "sendfile", SendFile);
+  ExportFunction(env, exports, "writeOut", WriteOut);
   ExportFunction(env, exports, "fileSize", FileSize);
   ExportFunction(env, exports, "sendString", SendString);
   ExportFunction(env, exports, "sendHead", SendHead);

@@ -362,6 +362,37 @@ runInBoth('socket calls', import.meta.url, {
     native.close(d);
   },
 
+  'writeOut: to a file and to a socket; the word moves on by what was written'() {
+    withFolder((folder) => {
+      const words = new Int32Array(2);
+      const path = join(folder, 'log');
+      const file = openSync(path, 'a');
+      assert.equal(native.writeOut(file, bytes('..line..'), 2, 4, words, 1, 0), 4);
+      assert.equal(native.writeOut(file, bytes('s'), 0, 1, words, 1, 0), 1);
+      assert.deepEqual([readFileSync(path, 'utf8'), [...words]], ['lines', [0, 5]]);
+      closeSync(file);
+      const [a, b] = unixPair();
+      assert.equal(native.writeOut(a, bytes('text'), 0, 4, words, 0, 1), 4);
+      assert.equal(readAll(b).toString(), 'text');
+      const big = Buffer.alloc(1 << 24);
+      const n = native.writeOut(a, big, 0, big.length, words, 0, 1);
+      assert.ok(n > 0 && n < big.length);
+      assert.equal(native.writeOut(a, big, 0, big.length, words, 0, 1), EAGAIN);
+      native.close(b);
+      isError(native.writeOut(a, bytes('x'), 0, 1, words, 0, 1), 'EPIPE');
+      assert.deepEqual([...words], [4 + n, 5]);
+      isError(native.writeOut(CLOSED, bytes('x'), 0, 1, words, 0, 0), 'EBADF');
+      for (const [length, index] of [
+        [2, 0],
+        [1, 2],
+        [-1, 0],
+      ])
+        assert.equal(native.writeOut(a, bytes('x'), 0, length, words, index, 1), EINVAL);
+      assert.equal(native.writeOut(a, bytes('x'), 0, 1, bytes('word') as never, 0, 1), EINVAL);
+      native.close(a);
+    });
+  },
+
   'closeEntry closes, frees the entry and counts in one step'() {
     const words = new Int32Array(new SharedArrayBuffer(16));
     const counts = new Int32Array(new SharedArrayBuffer(8));
