@@ -99,7 +99,7 @@ export class Belongings {
         this.#statsd = statsd;
         this.#numWorkers = 0;
       }
-      if (pidfile !== this.#pidfile) this.#pidfile?.unlink();
+      if (pidfile?.path !== this.#pidfile?.path) this.#pidfile?.unlink();
       this.#pidfile = pidfile;
       this.#config = config;
       this.#folder = folder;
@@ -189,11 +189,11 @@ export class Belongings {
     return this.#ownsLog && (moved || !same) ? createLogger(loggerOptions(config, statsd)) : null;
   }
 
-  /** The pid file that a config wants: the present one if its path stays. */
+  /** The pid file that a config wants: the present one if its path stays and it is still there. */
   #pidfileFor({ pidfile }: Config): Pidfile | null {
     if (pidfile === null) return null;
     const path = `${pidfile}${this.#suffix}`;
-    return this.#pidfile?.path === resolve(path) ? this.#pidfile : new Pidfile(path);
+    return this.#pidfile?.path === resolve(path) && this.#pidfile.held ? this.#pidfile : new Pidfile(path);
   }
 }
 

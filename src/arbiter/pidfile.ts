@@ -19,46 +19,47 @@ export class Pidfile {
    */
   constructor(path: string) {
     this.path = resolve(path);
-    refuseIfTaken(this.path);
-    const draft = `${this.path}.${randomBytes(6).toString('hex')}`;
-    try {
-      writeFileSync(draft, `${process.pid}\n`, { mode: MODE, flag: 'wx' });
-      renameSync(draft, this.path);
-    } catch (cause) {
-      rmSync(draft, { force: true });
-      throw failure(`cannot write the pid file ${this.path}: ${(cause as Error).message}`, cause);
-    }
+    write(this.path);
+  }
+
+  /** It is there, and names this process. Somebody may have deleted it. */
+  get held(): boolean {
+    return readPid(this.path) === process.pid;
   }
 
   /**
-   * Gives it another name.
-   * @throws {TunicornError} ERR_TUNICORN_PIDFILE: another living process has a file of that name, or it cannot be renamed.
+   * Gives it another name. One that somebody has deleted is written anew.
+   * @throws {TunicornError} ERR_TUNICORN_PIDFILE: another living process has a file of that name, or it cannot be written.
    */
   rename(path: string): void {
     const target = resolve(path);
-    refuseIfTaken(target);
-    try {
-      renameSync(this.path, target);
-    } catch (cause) {
-      throw failure(`cannot rename the pid file ${this.path}: ${(cause as Error).message}`, cause);
-    }
+    write(target);
+    if (target !== this.path) this.unlink();
     this.path = target;
   }
 
   /** Removes it, if it is still ours. Never throws; a second call does nothing. */
   unlink(): void {
     try {
-      if (readPid(this.path) === process.pid) rmSync(this.path);
+      if (this.held) rmSync(this.path);
     } catch {
       // Its folder is not ours to write any more.
     }
   }
 }
 
-function refuseIfTaken(path: string): void {
+function write(path: string): void {
   const owner = readPid(path);
   if (owner !== null && owner !== process.pid && isAlive(owner)) {
     throw failure(`already running on pid ${owner}, or the pid file ${path} is stale`);
+  }
+  const draft = `${path}.${randomBytes(6).toString('hex')}`;
+  try {
+    writeFileSync(draft, `${process.pid}\n`, { mode: MODE, flag: 'wx' });
+    renameSync(draft, path);
+  } catch (cause) {
+    rmSync(draft, { force: true });
+    throw failure(`cannot write the pid file ${path}: ${(cause as Error).message}`, cause);
   }
 }
 

@@ -36,7 +36,8 @@ export const PROCESS_SETTINGS = [
     kind: optionalPath(),
     default: () => null,
     defaultText: 'none',
-    description: "File for the arbiter's process id; it is removed at the end.",
+    description:
+      "File for the arbiter's process id; HUP writes it again where it is gone, and it is removed at the end.",
   }),
   setting({
     name: 'preload_app',

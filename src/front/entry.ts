@@ -21,7 +21,8 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
 import { native } from '../native/binding.js';
 import { bridge } from './bridge.js';
-import type { Endpoint, FromFront, FrontSettings, ToFront } from './messages.js';
+import type { Endpoint, FromFront, FrontData, FrontSettings, ToFront } from './messages.js';
+import { Places } from './places.js';
 import { Presence } from './presence.js';
 import { limitSession } from './sessions.js';
 import { forward } from './streams.js';
@@ -42,11 +43,13 @@ class Front {
   private readonly presence = new Presence();
   private readonly takers = new Takers(() => this.settings.sendMs);
   private readonly unused = new Unused();
+  private readonly places: Places;
   private draining = false;
   private readonly tell: (message: FromFront) => void;
 
-  constructor(settings: FrontSettings, tell: (message: FromFront) => void) {
+  constructor({ settings, engine }: FrontData, tell: (message: FromFront) => void) {
     this.settings = settings;
+    this.places = new Places(() => this.settings.connections, engine);
     this.tell = tell;
     this.tls = this.tlsServer();
     this.h2 = this.http2Server();
@@ -117,6 +120,7 @@ class Front {
       socket.destroy();
       return;
     }
+    this.places.take(plain);
     bridge(socket, plain, this.settings.lingerMs);
     this.presence.watch(socket);
   }
@@ -149,7 +153,11 @@ class Front {
       forward(stream, headers, fields, {
         sendMs,
         blocked: () => raw !== undefined && waits(raw),
-        open: () => this.openPlain(client),
+        open: () => {
+          const plain = this.places.free ? this.openPlain(client) : null;
+          if (plain !== null) this.places.take(stream);
+          return plain;
+        },
         refused: (status, reason) =>
           this.tell({ type: 'refused', client: client?.remoteAddress ?? '', status, reason }),
       });
@@ -188,5 +196,5 @@ function endpoint(address: string | undefined, port: number | undefined): Endpoi
 
 const main = parentPort as NonNullable<typeof parentPort>;
 native.setThreadName('tunicorn front');
-const front = new Front(workerData as FrontSettings, (message) => main.postMessage(message));
+const front = new Front(workerData as FrontData, (message) => main.postMessage(message));
 main.on('message', (message: ToFront) => front.receive(message));

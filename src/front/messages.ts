@@ -2,11 +2,20 @@
 import type { Protocol } from '../config/tls.js';
 import type { TlsMaterial } from '../messages.js';
 
+/** What the front is started with. */
+export interface FrontData {
+  settings: FrontSettings;
+  /** One word of shared memory: connections that the engine has. */
+  engine: Int32Array;
+}
+
 /** For connections that begin from now on. */
 export interface FrontSettings extends TlsMaterial {
   /** 0 no certificate is asked for, 1 one may be given, 2 one must be. */
   certReqs: number;
   protocols: readonly Protocol[];
+  /** Requests that may be in hand at once: beyond that streams of HTTP/2 are refused. */
+  connections: number;
   http2: { maxConcurrentStreams: number; initialWindowSize: number; maxFrameSize: number; maxHeaderListSize: number };
   /**
    * ms for a handshake, and for the first stream; for a client that takes nothing, 0 = no limit; for one that does not take what is

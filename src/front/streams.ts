@@ -25,7 +25,7 @@ export interface Way {
   readonly sendMs: number;
   /** Bytes for the client wait until the kernel has room: what becomes of it is not the streams' affair (takers.ts). */
   blocked(): boolean;
-  /** A new connection to the engine; null: there is none to be had. */
+  /** A new connection to the engine; null: there is none to be had, or as many requests are in hand as may be. */
   open(): Socket | null;
   /** A request was refused here. */
   refused(status: number, reason: string): void;
@@ -55,6 +55,8 @@ export function forward(
   if (!sameAuthority(headers)) return refuse(400, 'Host and :authority differ');
   const plain = way.open();
   if (plain === null) {
+    // RFC 9113, 8.7: nothing has been done for it, so that even a POST may be sent again.
+    way.refused(503, 'No place for another stream (--worker-connections, or file descriptors)');
     stream.close(NGHTTP2_REFUSED_STREAM);
     return;
   }

@@ -29,6 +29,10 @@ export interface ConnectionHost {
   interim<T>(conn: Connection, send: () => T): T;
   /** 1: output may be held back for a moment, see Handler.hold. */
   hold(): number;
+  /** What is noted of the request in hand when all of its response has left, so that main knows it if this thread dies. */
+  outcome(conn: Connection): number;
+  /** All of it has left, and nobody has noted that. */
+  noteOutcome(conn: Connection): void;
   /** The response is out, the request read: keep-alive, next pipelined request, or close. */
   finishRequest(conn: Connection): void;
   /** The connection broke or must end now; this thread owns it. */

@@ -38,6 +38,8 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   inHandler = false;
   /** The whole response was handed to the socket. */
   responded = false;
+  /** What the socket has been given is the whole response. */
+  private handed = false;
   /** finishRequest has to close: an error, Connection: close, HTTP/1.0. */
   last = false;
   closed = false;
@@ -170,7 +172,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   /** A request's head was read: what is told of it later. */
   begin(parser: RequestParser, now: number): void {
     this.active = true;
-    this.responded = false;
+    this.responded = this.handed = false;
     this.method = parser.method;
     this.url = parser.url;
     this.rawHeaders = parser.headers;
@@ -258,10 +260,11 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
 
   /** The whole response was handed over. `now`: no handler's code is on the stack. */
   responseDone(now = false): void {
-    this.responded = true;
-    if (this.inHandler) return;
-    if (now) this.settle();
-    else this.settleLater();
+    this.responded = this.handed = true;
+    if (now && !this.inHandler) return this.settle();
+    // What the handler does until it returns, and others before the tick, may end the thread.
+    if (this.active && !this.socketObject?.writableLength) this.host.noteOutcome(this);
+    if (!this.inHandler) this.settleLater();
   }
 
   settleLater(): void {
@@ -408,6 +411,14 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
 
   hold(): number {
     return this.last ? 0 : this.host.hold();
+  }
+
+  whole(): void {
+    this.handed = true;
+  }
+
+  outcome(): number {
+    return this.handed && this.active ? this.host.outcome(this) : 0;
   }
 
   wantWrite(on: boolean): void {

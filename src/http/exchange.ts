@@ -144,6 +144,7 @@ export class Exchange implements OpenExchange, ControlSource {
     conn.status = status;
     conn.head = head;
     const bodyless = this.method === 'HEAD' || status === 204 || status === 304;
+    conn.whole();
     if (bodyless || body === null || declared === 0) this.sendText(head);
     else if (typeof body !== 'string') this.sendBytes(head, body);
     // Heads are latin1. A body with as many bytes as characters is ASCII and may go with it as one string.
@@ -221,6 +222,7 @@ export class Exchange implements OpenExchange, ControlSource {
     }
     this.state = DONE;
     const { conn } = this;
+    conn.whole();
     if (this.chunked) conn.socket.write(`0\r\n${conn.host.serverTiming ? timingTrailer(conn) : ''}\r\n`, 'latin1');
     conn.responseDone(true);
   }
@@ -266,7 +268,7 @@ export class Exchange implements OpenExchange, ControlSource {
       conn.socket.write(text, 'latin1');
       return;
     }
-    const left = native.sendString(conn.fd, text, 0, conn.hold());
+    const left = native.sendString(conn.fd, text, 0, conn.hold(), conn.outcome());
     if (left >= 0) conn.directBytes += this.host.clock[1];
     if (left === 0) return;
     // Partly taken, or not at all: the socket waits with the rest, or meets the error itself.

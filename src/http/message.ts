@@ -105,6 +105,11 @@ export function inChunks(res: ServerResponse): boolean {
   return res.chunkedEncoding && _headerSent && _hasBody && !res.finished;
 }
 
+/** Its head has said that the connection ends. */
+export function isLast(res: ServerResponse): boolean {
+  return (res as unknown as ResponseParts)._last;
+}
+
 function unplugThis(this: ServerResponse): void {
   detachSignal(this.req);
   unplug(this);

@@ -29,6 +29,10 @@ export interface Wire {
   beforeSend(): boolean;
   /** 1: what is sent now may wait in the outbox until the thread has made a few more responses; otherwise 0. */
   hold(): number;
+  /** What has been written by now is the whole response. */
+  whole(): void;
+  /** What is noted when its last byte leaves (native.useOutcomes): for the call that sends it. 0 = there is more to come. */
+  outcome(): number;
   /** Output waits for the fd (true) or no longer does (false). */
   wantWrite(on: boolean): void;
   /** Everything written so far has been taken by the kernel. */

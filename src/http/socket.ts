@@ -72,7 +72,10 @@ export class ClientSocket extends SocketFace {
 
   override uncork(): void {
     // ServerResponse.end() sets _writableState.corked to 1 to say: all of it, now.
-    this.corks = this._all() ? 0 : Math.max(0, this.corks - 1);
+    if (this._all()) {
+      this.corks = 0;
+      this.wire.whole();
+    } else this.corks = Math.max(0, this.corks - 1);
     if (this.corks === 0 && (this.parts.length > 0 || this.callbacks.length > 0)) this.flush();
   }
 
@@ -171,7 +174,7 @@ export class ClientSocket extends SocketFace {
   }
 
   private sendText(text: string, utf8: boolean): void {
-    const left = native.sendString(this.wire.fd, text, utf8 ? 1 : 0, this.wire.hold());
+    const left = native.sendString(this.wire.fd, text, utf8 ? 1 : 0, this.wire.hold(), this.wire.outcome());
     if (left === 0) {
       this.bytesWritten += this.sent[1];
       return;
@@ -184,7 +187,8 @@ export class ClientSocket extends SocketFace {
   }
 
   private sendHead(head: string, body: Uint8Array): void {
-    const left = native.sendHead(this.wire.fd, head, body, 0, body.byteLength, this.wire.hold());
+    const { wire } = this;
+    const left = native.sendHead(wire.fd, head, body, 0, body.byteLength, wire.hold(), wire.outcome());
     if (left === 0) {
       this.bytesWritten += this.sent[1];
       return;
@@ -237,10 +241,12 @@ export class ClientSocket extends SocketFace {
         if (this.sendPiece(first)) return true;
         continue;
       }
+      const alone = queue.length === 1;
+      const outcome = alone || this.files === 0 ? this.wire.outcome() : 0;
       const n =
-        queue.length === 1 || this.files > 0
-          ? native.send(this.wire.fd, first, 0, Math.min(first.byteLength, MAX_SEND))
-          : native.sendv(this.wire.fd, queue as Uint8Array[]);
+        alone || this.files > 0
+          ? this.sendFirst(first, outcome)
+          : native.sendv(this.wire.fd, queue as Uint8Array[], outcome);
       if (n === EAGAIN) return true;
       if (n < 0) {
         this.broken(n);
@@ -252,6 +258,11 @@ export class ClientSocket extends SocketFace {
       if (this.consume(n)) return true;
     }
     return false;
+  }
+
+  private sendFirst(bytes: Uint8Array, outcome: number): number {
+    const length = Math.min(bytes.byteLength, MAX_SEND);
+    return native.send(this.wire.fd, bytes, 0, length, length === bytes.byteLength ? outcome : 0);
   }
 
   /** Takes n bytes off the queue; true if that ends inside of a part. */

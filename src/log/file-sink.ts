@@ -8,7 +8,7 @@
  * What is held stands in shared memory, in bytes: the memory outlives a thread that is terminated, and whoever has it too can
  * write the rest (a new FileSink over the same memory).
  */
-import { fstatSync, writeSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import { EAGAIN, native } from '../native/binding.js';
 
 /** Bytes held back for a destination that does not take them. */
@@ -136,7 +136,6 @@ export class FileSink {
         this.#fail(n);
         return true;
       }
-      words[START] += n;
       this.#torn = this.#bytes[words[START] - 1] !== NEWLINE;
       this.#retryMs = FIRST_RETRY_MS;
     }
@@ -161,14 +160,9 @@ export class FileSink {
     return (next < 0 || next >= end ? end : next + 1) - start;
   }
 
-  /** n | -errno. */
+  /** Writes, and moves START on in the same call: the thread may be ended behind it. n | -errno. */
   #put(start: number, length: number): number {
-    if (this.#isSocket) return native.send(this.#fd, this.#bytes, start, length);
-    try {
-      return writeSync(this.#fd, this.#bytes, start, length);
-    } catch (err) {
-      return (err as NodeJS.ErrnoException).errno ?? -1;
-    }
+    return native.writeOut(this.#fd, this.#bytes, start, length, this.#words, START, this.#isSocket ? 1 : 0);
   }
 
   #later(): void {

@@ -173,26 +173,54 @@ napi_value PollRef(napi_env env, napi_callback_info info) {
   return Int(env, 0);
 }
 
-// useClock(Int32Array[2]) -> 0: element 0 is the time (coarse ms), brought up to date by recv, send and epollWait of this
-// environment; element 1 gets the bytes that the last sendString or sendHead took. Shared memory only: another buffer
-// could be detached while it is written to.
-napi_value UseClock(napi_env env, napi_callback_info info) {
-  Args a(env, info);
-  EnvState* s = State(env);
+// An Int32Array over shared memory: another buffer could be detached while it is written to.
+int32_t* SharedWords(napi_env env, napi_value value, size_t* length) {
   napi_typedarray_type type;
-  size_t length = 0;
   void* data = nullptr;
   napi_value buffer = nullptr;
   bool detachable = true;
-  if (s == nullptr || a.count() < 1 ||
-      napi_get_typedarray_info(env, a.at(0), &type, &length, &data, &buffer, nullptr) != napi_ok ||
-      type != napi_int32_array || length < 2 || napi_is_arraybuffer(env, buffer, &detachable) != napi_ok || detachable) {
-    return Bad(env);
+  if (napi_get_typedarray_info(env, value, &type, length, &data, &buffer, nullptr) != napi_ok ||
+      type != napi_int32_array || napi_is_arraybuffer(env, buffer, &detachable) != napi_ok || detachable) {
+    return nullptr;
   }
-  if (s->clock_ref != nullptr) napi_delete_reference(env, s->clock_ref);
-  napi_create_reference(env, a.at(0), 1, &s->clock_ref);
-  s->clock = static_cast<int32_t*>(data);
+  return static_cast<int32_t*>(data);
+}
+
+void Keep(napi_env env, napi_value value, napi_ref* ref) {
+  if (*ref != nullptr) napi_delete_reference(env, *ref);
+  napi_create_reference(env, value, 1, ref);
+}
+
+// useClock(Int32Array[2], shared) -> 0: element 0 is the time (coarse ms), brought up to date by recv, send and epollWait of
+// this environment; element 1 gets the bytes that the last sendString or sendHead took.
+napi_value UseClock(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  EnvState* s = State(env);
+  size_t length = 0;
+  int32_t* words = s == nullptr || a.count() < 1 ? nullptr : SharedWords(env, a.at(0), &length);
+  if (words == nullptr || length < 2) return Bad(env);
+  Keep(env, a.at(0), &s->clock_ref);
+  s->clock = words;
   Tick(s);
+  return Int(env, 0);
+}
+
+// useOutcomes(Int32Array, stride, at; shared) -> 0: sends of this environment that are given an outcome other than 0 store it
+// in element fd * stride + at once all of their bytes have left (or the outbox has them). In the same call, because a thread
+// may be terminated between any two: nobody could tell then whether the client has its whole response.
+napi_value UseOutcomes(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  EnvState* s = State(env);
+  int stride = a.i32(1), at = a.i32(2);
+  size_t length = 0;
+  if (!a.ok() || s == nullptr || stride <= 0 || at < 0 || at >= stride) return Bad(env);
+  int32_t* words = SharedWords(env, a.at(0), &length);
+  if (words == nullptr) return Bad(env);
+  Keep(env, a.at(0), &s->outcomes_ref);
+  s->outcomes = words;
+  s->outcome_words = length;
+  s->outcome_stride = stride;
+  s->outcome_at = at;
   return Int(env, 0);
 }
 
@@ -203,6 +231,7 @@ void OnEnvEnd(napi_async_cleanup_hook_handle, void* arg) {
   EnvState* s = static_cast<EnvState*>(arg);
   s->closing = true;
   s->clock = nullptr;
+  s->outcomes = nullptr;
   FlushOutbox(s->loop_slot);
   napi_set_instance_data(s->env, nullptr, nullptr, nullptr);
   while (s->polls != nullptr) ClosePoll(s->polls);
@@ -240,6 +269,7 @@ NAPI_MODULE_INIT() {
   ExportFunction(env, exports, "pollPause", PollPause);
   ExportFunction(env, exports, "pollRef", PollRef);
   ExportFunction(env, exports, "useClock", UseClock);
+  ExportFunction(env, exports, "useOutcomes", UseOutcomes);
   ExportFunction(env, exports, "clock", Clock);
   InitEpoll(env, exports);
   InitSocket(env, exports);

@@ -25,6 +25,11 @@ struct EnvState {
   int64_t cpu_mark = 0;
   int32_t* clock = nullptr;  // Int32Array[2] of the environment, see useClock()
   napi_ref clock_ref = nullptr;
+  int32_t* outcomes = nullptr;  // see useOutcomes()
+  size_t outcome_words = 0;
+  int outcome_stride = 0;
+  int outcome_at = 0;
+  napi_ref outcomes_ref = nullptr;
   napi_async_cleanup_hook_handle cleanup = nullptr;
   bool closing = false;
 };
@@ -107,6 +112,13 @@ inline int32_t CoarseMs() {
 // Calls that a request makes anyway also bring the clock of their thread up to date.
 inline void Tick(EnvState* s) {
   if (s != nullptr && s->clock != nullptr) *s->clock = CoarseMs();
+}
+
+// The last bytes of a response have left: see useOutcomes(). 0 = they are not the last.
+inline void NoteOutcome(EnvState* s, int fd, int32_t outcome) {
+  if (outcome == 0 || s == nullptr || s->outcomes == nullptr || fd < 0) return;
+  const size_t i = static_cast<size_t>(fd) * static_cast<size_t>(s->outcome_stride) + static_cast<size_t>(s->outcome_at);
+  if (i < s->outcome_words) __atomic_store_n(s->outcomes + i, outcome, __ATOMIC_SEQ_CST);
 }
 
 void ExportFunction(napi_env env, napi_value exports, const char* name, napi_callback fn);

@@ -60,15 +60,34 @@ interface Addon {
   hangup(fd: number): number;
   /** Bytes that were sent and the other side has not taken yet. */
   outQueue(fd: number): number;
-  send(fd: number, from: Uint8Array, offset: number, length: number): number;
+  /** outcome, here and below: stored where useOutcomes() says when all that is given has left; 0 = nothing. */
+  send(fd: number, from: Uint8Array, offset: number, length: number, outcome?: number): number;
   /** As send, of the first 64 parts in one system call. */
-  sendv(fd: number, parts: readonly Uint8Array[]): number;
+  sendv(fd: number, parts: readonly Uint8Array[], outcome?: number): number;
+  /** Writes to any file, and adds what it has written to words[index] in the same call. */
+  writeOut(
+    fd: number,
+    from: Uint8Array,
+    offset: number,
+    length: number,
+    words: Int32Array,
+    index: number,
+    socket: number,
+  ): number;
   /** Bytes of a regular file; anything else is -EINVAL. */
   fileSize(fd: number): number;
   /** From a file to a socket: bytes sent (0: the file ends there) or -errno. */
   sendfile(fd: number, file: number, offset: number, length: number): number;
-  sendString(fd: number, text: string, utf8: number, hold?: number): number;
-  sendHead(fd: number, head: string, body: Uint8Array, offset: number, length: number, hold?: number): number;
+  sendString(fd: number, text: string, utf8: number, hold?: number, outcome?: number): number;
+  sendHead(
+    fd: number,
+    head: string,
+    body: Uint8Array,
+    offset: number,
+    length: number,
+    hold?: number,
+    outcome?: number,
+  ): number;
   outboxFlush(slot: number): number;
   getSockName(fd: number): number | { family: number; address: string; port: number };
   getPeerName(fd: number): number | { family: number; address: string; port: number };
@@ -83,6 +102,8 @@ interface Addon {
   pollPause(id: number, paused: number): number;
   pollRef(id: number, ref: number): number;
   useClock(view: Int32Array): number;
+  /** Element fd * stride + at is where a response's outcome is noted, by the call that has sent its last byte. */
+  useOutcomes(words: Int32Array, stride: number, at: number): number;
   clock(): number;
   headPut(fd: number, from: Uint8Array, offset: number, length: number): number;
   headTake(fd: number, into: Uint8Array, offset: number, length: number): number;

@@ -326,33 +326,39 @@ napi_value Peek(napi_env env, napi_callback_info info) {
 
 // Makes a call that sends, again where a signal has interrupted it, and brings the thread's clock up to date: n | -errno.
 template <typename Call>
-napi_value Sent(napi_env env, Call call) {
+int64_t Sent(EnvState* s, Call call) {
   ssize_t n;
   do n = call();
   while (n < 0 && errno == EINTR);
   int64_t result = n < 0 ? -errno : n;
-  Tick(State(env));
-  return Int(env, result);
+  Tick(s);
+  return result;
 }
 
-// send(fd, Uint8Array, offset, length) -> n | -errno. This and the next two: what the outbox holds for fd leaves before.
+// send(fd, Uint8Array, offset, length, outcome) -> n | -errno. This and the next two: what the outbox holds for fd leaves
+// before. outcome (optional): see useOutcomes().
 napi_value Send(napi_env env, napi_callback_info info) {
   Args a(env, info);
-  int fd = a.i32(0), off = a.i32(2), len = a.i32(3);
+  int fd = a.i32(0), off = a.i32(2), len = a.i32(3), outcome = a.count() > 4 ? a.i32(4) : 0;
   char* data;
   if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
   if (!FlushHeld(fd)) return Int(env, -EAGAIN);
-  return Sent(env, [&] { return send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL | MSG_DONTWAIT); });
+  EnvState* s = State(env);
+  int64_t n = Sent(s, [&] { return send(fd, data, static_cast<size_t>(len), MSG_NOSIGNAL | MSG_DONTWAIT); });
+  if (n == len) NoteOutcome(s, fd, outcome);
+  return Int(env, n);
 }
 
-// sendv(fd, Uint8Array[]) -> n | -errno: as send, the first kMaxParts of the list in one call
+// sendv(fd, Uint8Array[], outcome) -> n | -errno: as send, the first kMaxParts of the list in one call
 napi_value SendV(napi_env env, napi_callback_info info) {
   Args a(env, info);
-  int fd = a.i32(0);
+  int fd = a.i32(0), outcome = a.count() > 2 ? a.i32(2) : 0;
   uint32_t count = 0;
   if (!a.ok() || a.count() < 2 || napi_get_array_length(env, a.at(1), &count) != napi_ok || count == 0) return Bad(env);
-  if (count > kMaxParts) count = kMaxParts;
+  // What stays behind them is not sent.
+  if (count > kMaxParts) count = kMaxParts, outcome = 0;
   iovec parts[kMaxParts];
+  int64_t total = 0;
   for (uint32_t i = 0; i < count; i++) {
     napi_value part;
     napi_typedarray_type type;
@@ -361,12 +367,34 @@ napi_value SendV(napi_env env, napi_callback_info info) {
         type != napi_uint8_array) {
       return Bad(env);
     }
+    total += static_cast<int64_t>(parts[i].iov_len);
   }
   if (!FlushHeld(fd)) return Int(env, -EAGAIN);
   msghdr msg = {};
   msg.msg_iov = parts;
   msg.msg_iovlen = count;
-  return Sent(env, [&] { return sendmsg(fd, &msg, MSG_NOSIGNAL); });
+  EnvState* s = State(env);
+  int64_t n = Sent(s, [&] { return sendmsg(fd, &msg, MSG_NOSIGNAL); });
+  if (n == total) NoteOutcome(s, fd, outcome);
+  return Int(env, n);
+}
+
+// writeOut(fd, Uint8Array, offset, length, words, index, socket) -> n | -errno; to any kind of file, a socket if socket is 1.
+// words[index] grows by what was written: a thread may be terminated behind any call, and who goes on in its place would
+// write that again.
+napi_value WriteOut(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  int fd = a.i32(0), off = a.i32(2), len = a.i32(3), socket = a.i32(6);
+  char* data;
+  int32_t* word = a.word(4, a.i32(5));
+  if (!a.ok() || !a.bytes(1, off, len, &data)) return Bad(env);
+  const size_t size = static_cast<size_t>(len);
+  ssize_t n;
+  do n = socket != 0 ? send(fd, data, size, MSG_NOSIGNAL | MSG_DONTWAIT) : write(fd, data, size);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return Errno(env);
+  __atomic_fetch_add(word, static_cast<int32_t>(n), __ATOMIC_SEQ_CST);
+  return Int(env, n);
 }
 
 // fileSize(fd) -> bytes of a regular file, -EINVAL for anything else | -errno
@@ -389,7 +417,7 @@ napi_value SendFile(napi_env env, napi_callback_info info) {
   }
   if (!FlushHeld(fd)) return Int(env, -EAGAIN);
   off_t offset = static_cast<off_t>(at);
-  return Sent(env, [&] { return sendfile(fd, file, &offset, static_cast<size_t>(len)); });
+  return Int(env, Sent(State(env), [&] { return sendfile(fd, file, &offset, static_cast<size_t>(len)); }));
 }
 
 // A string's bytes: on the stack, or in memory of their own where they are many.
@@ -428,44 +456,49 @@ class StringBytes {
 };
 
 // What a call that sends text returns: bytes left to send, 0 for all. JavaScript does not know a string's bytes.
-napi_value Left(napi_env env, size_t total, ssize_t n) {
+napi_value Left(napi_env env, int fd, size_t total, ssize_t n, int outcome) {
   int error = errno;
   EnvState* s = State(env);
   Tick(s);
   if (n < 0) return Int(env, -error);
+  if (static_cast<size_t>(n) == total) NoteOutcome(s, fd, outcome);
   if (s != nullptr && s->clock != nullptr) s->clock[1] = static_cast<int32_t>(n);
   return Int(env, static_cast<int64_t>(total - static_cast<size_t>(n)));
 }
 
-// sendString(fd, string, utf8, hold) -> bytes left | -errno; hold (optional) 1: the outbox may keep it for now
+// sendString(fd, string, utf8, hold, outcome) -> bytes left | -errno; hold (optional) 1: the outbox may keep it for now
 napi_value SendString(napi_env env, napi_callback_info info) {
   Args a(env, info);
-  int fd = a.i32(0), utf8 = a.i32(2), hold = a.count() > 3 ? a.i32(3) : 0;
+  int fd = a.i32(0), utf8 = a.i32(2), hold = a.count() > 3 ? a.i32(3) : 0, outcome = a.count() > 4 ? a.i32(4) : 0;
   if (!a.ok()) return Bad(env);
   StringBytes text(env, a.at(1), utf8 != 0);
   if (!text.ok()) return Bad(env);
+  const size_t total = text.length();
   if (hold != 0) {
-    iovec part = {text.data(), text.length()};
-    if (HoldBack(State(env), fd, &part, 1)) return Left(env, text.length(), static_cast<ssize_t>(text.length()));
+    iovec part = {text.data(), total};
+    if (HoldBack(State(env), fd, &part, 1)) return Left(env, fd, total, static_cast<ssize_t>(total), outcome);
   }
   if (!FlushHeld(fd)) return Int(env, -EAGAIN);
   ssize_t n;
-  do n = send(fd, text.data(), text.length(), MSG_NOSIGNAL);
+  do n = send(fd, text.data(), total, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  return Left(env, text.length(), n);
+  return Left(env, fd, total, n, outcome);
 }
 
-// sendHead(fd, head string (latin1), body Uint8Array, offset, length, hold) -> bytes left of both | -errno: one call for both
+// sendHead(fd, head string (latin1), body Uint8Array, offset, length, hold, outcome) -> bytes left of both | -errno: one call
+// for both
 napi_value SendHead(napi_env env, napi_callback_info info) {
   Args a(env, info);
   int fd = a.i32(0), off = a.i32(3), len = a.i32(4), hold = a.count() > 5 ? a.i32(5) : 0;
+  int outcome = a.count() > 6 ? a.i32(6) : 0;
   char* body;
   if (!a.ok() || !a.bytes(2, off, len, &body)) return Bad(env);
   StringBytes head(env, a.at(1), false);
   if (!head.ok()) return Bad(env);
   iovec parts[2] = {{head.data(), head.length()}, {body, static_cast<size_t>(len)}};
   const size_t total = head.length() + static_cast<size_t>(len);
-  if (hold != 0 && HoldBack(State(env), fd, parts, 2)) return Left(env, total, static_cast<ssize_t>(total));
+  if (hold != 0 && HoldBack(State(env), fd, parts, 2))
+    return Left(env, fd, total, static_cast<ssize_t>(total), outcome);
   if (!FlushHeld(fd)) return Int(env, -EAGAIN);
   msghdr msg = {};
   msg.msg_iov = parts;
@@ -473,7 +506,7 @@ napi_value SendHead(napi_env env, napi_callback_info info) {
   ssize_t n;
   do n = sendmsg(fd, &msg, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  return Left(env, total, n);
+  return Left(env, fd, total, n, outcome);
 }
 
 // getSockName, getPeerName(fd) -> {family, address, port} | -errno; -EAFNOSUPPORT for what is neither IP nor unix. An abstract unix
@@ -561,6 +594,7 @@ void InitSocket(napi_env env, napi_value exports) {
   ExportFunction(env, exports, "send", Send);
   ExportFunction(env, exports, "sendv", SendV);
   ExportFunction(env, exports, "sendfile", SendFile);
+  ExportFunction(env, exports, "writeOut", WriteOut);
   ExportFunction(env, exports, "fileSize", FileSize);
   ExportFunction(env, exports, "sendString", SendString);
   ExportFunction(env, exports, "sendHead", SendHead);

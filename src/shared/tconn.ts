@@ -42,7 +42,7 @@ const GENERATION_SHIFT = 16;
 
 /** Second word: when the waiting connection is due, coarse ms. Third: facts that only the owner changes. */
 const DEADLINE = 1;
-const FACTS = 2;
+export const FACTS = 2;
 /** Fourth: how often an owner was done with it. Tells a late asker that the outcome is there already. */
 const VISITS = 3;
 /** When the request in hand began, or when one began to wait in a queue: coarse ms. */
@@ -69,8 +69,10 @@ export const READ_AHEAD = 32;
 export const UPGRADED = 64;
 /** Its beginning was looked at for a PROXY header (proxied.ts). */
 export const PREFACED = 128;
-/** Bits above: index of the listener it came from. */
-const LISTENER_SHIFT = 8;
+/** Next bits: status of the response in hand once all of it has left, until then 0. Bits above: index of the listener it came from. */
+const STATUS_SHIFT = 8;
+const STATUS = 0x3ff << STATUS_SHIFT;
+const LISTENER_SHIFT = 18;
 
 /** `ms` from `now` on the coarse clock, as a limit: never 0, which means none; 0 ms = none. */
 export function limitAfter(now: number, ms: number): number {
@@ -311,7 +313,29 @@ export class ConnTable {
     words[i + LIMIT] = limit;
     words[i + NUMBER]++;
     words[i + ROUTE] = route;
-    words[i + FACTS] |= IN_HAND;
+    words[i + FACTS] = (words[i + FACTS] & ~STATUS) | IN_HAND;
+  }
+
+  /**
+   * The facts of a connection with a request in hand when the last byte of the response has left. next: whoever takes the connection over
+   * may go on with the next request, nothing of which was read; otherwise it has to be closed.
+   */
+  outcome(fd: number, status: number, next: boolean): number {
+    const facts = this.facts(fd);
+    return (next ? facts & ~(STATUS | READ_AHEAD) : facts & ~STATUS) | ((status << STATUS_SHIFT) & STATUS);
+  }
+
+  /** Status of the response in hand that has left as a whole, 0 = it has not. */
+  status(fd: number): number {
+    return (this.facts(fd) & STATUS) >>> STATUS_SHIFT;
+  }
+
+  /** The request in hand is over, its access line written. kept: the connection goes on. ahead: with bytes that only its owner has. */
+  endRequest(fd: number, kept: boolean, ahead: boolean): void {
+    const facts = this.facts(fd) & ~(IN_HAND | STATUS);
+    if (!kept) return this.setFacts(fd, facts);
+    this.setFacts(fd, (facts & ~READ_AHEAD) | SERVED_ONE | (ahead ? READ_AHEAD : 0));
+    this.clearSent(fd);
   }
 
   /** When the request began, or, while QUEUED, began to wait: coarse ms. */

@@ -210,10 +210,12 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   }
 
   protected answer(conn: Connection, status: number, detail = '', extra = '', reason = disconnected(0)): void {
-    if (conn.active) this.endRequest(conn, status);
+    const owed = conn.active;
+    if (owed) this.endRequest(conn, status, null);
     else this.accessLines?.write(conn, status);
     conn.part(reason);
     conn.refuse(status, detail, extra);
+    if (owed && !conn.closed) this.o.table.endRequest(conn.fd, false, false);
   }
 
   keeps(conn: Connection): boolean {
@@ -241,9 +243,7 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   /** The one place that decides what becomes of a connection whose request and response are over. */
   finishRequest(conn: Connection): void {
     const { req, res } = conn;
-    // First: a thread that dies behind this must not seem to owe an answer.
-    if (!conn.last) this.answered(conn);
-    this.endRequest(conn, res !== null ? res.statusCode : conn.status);
+    this.endRequest(conn, res !== null ? res.statusCode : conn.status, !conn.last);
     if (res !== null) detach(conn, req as IncomingMessage, res);
     conn.reset();
     if (conn.last) this.close(conn);

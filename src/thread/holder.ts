@@ -9,22 +9,14 @@ import type { App } from '../app/types.js';
 import type { Config } from '../config/settings.js';
 import type { Connection } from '../http/connection.js';
 import { CostMeter } from '../http/cost.js';
+import { isLast } from '../http/message.js';
 import type { ProcessLogs } from '../log/process-logs.js';
 import type { Logger } from '../log.js';
 import { native } from '../native/binding.js';
 import { EVENT_READ, EVENT_WRITE, type EventMask, type Selector } from '../selector/selector.js';
 import type { Driver } from '../shared/driver.js';
 import { C, CLOSING, type Shared, T } from '../shared/memory.js';
-import {
-  type ConnTable,
-  IN_HAND,
-  limitAfter,
-  OWNER_FREE,
-  OWNER_THREAD,
-  READ_AHEAD,
-  REGISTERED,
-  SERVED_ONE,
-} from '../shared/tconn.js';
+import { type ConnTable, limitAfter, OWNER_FREE, OWNER_THREAD, READ_AHEAD, REGISTERED } from '../shared/tconn.js';
 import { AccessLines } from './access-log.js';
 import { Lanes } from './lanes.js';
 
@@ -130,9 +122,14 @@ export abstract class Holder {
   /** For how long the client will wait, as its request says, ms; 0 = not said. */
   protected abstract clientMs(): number;
 
-  protected endRequest(conn: Connection, status: number): void {
+  /**
+   * A request is over. kept: its connection goes on with the next one; false: it is closed; null: it is owed an answer yet. Whatever kills
+   * the thread, the access line is there once: main writes it where the table does not say yet that the request is over.
+   */
+  protected endRequest(conn: Connection, status: number, kept: boolean | null): void {
     if (!this.leaveRequest(conn)) return;
     if (this.accessLines !== null) this.accessLines.write(conn, status);
+    if (kept !== null) this.o.table.endRequest(conn.fd, kept, conn.early !== null);
     if (this.hearsEnd) this.o.app.ended?.(conn, status);
     this.o.ended();
   }
@@ -160,7 +157,17 @@ export abstract class Holder {
   }
 
   markSent(conn: Connection): void {
-    if (conn.active) this.o.table.markSent(conn.fd);
+    this.o.table.markSent(conn.fd);
+  }
+
+  outcome(conn: Connection): number {
+    const { fd, res } = conn;
+    const next = !conn.last && conn.early === null && !conn.unread && !(res !== null && isLast(res));
+    return this.o.table.outcome(fd, res !== null ? res.statusCode : conn.status, next);
+  }
+
+  noteOutcome(conn: Connection): void {
+    this.o.table.setFacts(conn.fd, this.outcome(conn));
   }
 
   interim<T>(conn: Connection, send: () => T): T {
@@ -189,14 +196,6 @@ export abstract class Holder {
   protected close(conn: Connection): void {
     if (conn.unread || conn.pipelines || native.peek(conn.fd) > 0) conn.startLinger();
     else this.drop(conn, null);
-  }
-
-  /** The connection is as good as between two requests: whoever takes it over goes on with the next. */
-  protected answered({ fd, early }: Connection): void {
-    const { table } = this.o;
-    const ahead = early !== null ? READ_AHEAD : 0;
-    table.setFacts(fd, ((table.facts(fd) | SERVED_ONE) & ~(IN_HAND | READ_AHEAD)) | ahead);
-    table.clearSent(fd);
   }
 
   protected keep(conn: Connection): void {
@@ -234,7 +233,7 @@ export abstract class Holder {
   drop(conn: Connection, error: Error | null): void {
     const { table } = this.o;
     if (conn.closed) return;
-    if (conn.active) this.endRequest(conn, conn.res?.headersSent ? conn.res.statusCode : conn.status);
+    if (conn.active) this.endRequest(conn, conn.res?.headersSent ? conn.res.statusCode : conn.status, false);
     conn.gone(error);
     if (this.connections.get(conn.fd) === conn) this.connections.delete(conn.fd);
     table.close(conn.fd);

@@ -22,8 +22,8 @@ import type { ThreadTask, ThreadToMain } from '../pool/messages.js';
 import { defaultSelector } from '../selector/epoll.js';
 import type { Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
-import { ACTIVE, C, PARKED, Shared, T, TAKEN } from '../shared/memory.js';
-import { ConnTable } from '../shared/tconn.js';
+import { ACTIVE, C, CONN_WORDS, PARKED, Shared, T, TAKEN } from '../shared/memory.js';
+import { ConnTable, FACTS } from '../shared/tconn.js';
 import { Handler } from './handle.js';
 import { handBack, holdsNothing, isRetiring } from './retire.js';
 import { sweep } from './sweep.js';
@@ -102,6 +102,7 @@ export class PoolThread {
       notice: (fd, generation, visits, kept) => send(task.port, { type: 'done', fd, generation, visits, kept }),
     });
     native.useClock(this.handler.clock);
+    native.useOutcomes(this.shared.conns, CONN_WORDS, FACTS);
     this.ended = new Promise((resolve) => {
       this.finish = resolve;
     });

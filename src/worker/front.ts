@@ -5,7 +5,7 @@
 import { Worker } from 'node:worker_threads';
 import { leaveRemovedFolder } from '../config/folders.js';
 import type { Config } from '../config/settings.js';
-import type { FromFront, FrontSettings, ToFront } from '../front/messages.js';
+import type { FromFront, FrontData, FrontSettings, ToFront } from '../front/messages.js';
 import type { Logger } from '../log.js';
 import type { TlsMaterial } from '../messages.js';
 import { native } from '../native/binding.js';
@@ -18,6 +18,8 @@ export type Plain = Extract<FromFront, { type: 'plain' }>;
 
 export interface FrontOptions {
   settings: FrontSettings;
+  /** One word of shared memory: connections that the engine has. */
+  engine: Int32Array;
   log: Logger;
   /** Takes over a connection in the clear. */
   admit: (plain: Plain) => void;
@@ -32,6 +34,7 @@ export function frontSettings(config: Config, material: TlsMaterial): FrontSetti
     ...material,
     certReqs,
     protocols,
+    connections: config.workerConnections,
     http2: {
       maxConcurrentStreams: config.http2MaxConcurrentStreams,
       initialWindowSize: config.http2InitialWindowSize,
@@ -61,7 +64,8 @@ export class Front {
 
   private start(): Worker {
     leaveRemovedFolder('/');
-    const thread = new Worker(new URL('../front/entry.js', import.meta.url), { workerData: this.settings });
+    const workerData: FrontData = { settings: this.settings, engine: this.o.engine };
+    const thread = new Worker(new URL('../front/entry.js', import.meta.url), { workerData });
     thread.on('message', (message: FromFront) => this.receive(message));
     thread.on('error', (error) => this.o.log.error('The front thread failed', error));
     thread.once('exit', () => {

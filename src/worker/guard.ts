@@ -4,7 +4,7 @@
  * check() looks at threads whose event loop does not turn: is a request in hand past its deadline, has its client left? Then
  * the thread's JavaScript stack is taken and the thread ended. lost() follows however a thread has ended: its connections
  * are main's now; the request to blame gets 504 (deadline), 503 (memory, no more time at the end) or 500 (exit, crash), the others 503 where nothing
- * was sent; the rest is closed. src/README.md has the table.
+ * was sent; one that had its whole response is over, and its connection goes on; the rest is closed. src/README.md has the table.
  */
 import { errorResponse, INTERIM } from '../answers.js';
 import type { Config } from '../config/settings.js';
@@ -15,15 +15,17 @@ import { stackOf } from '../pool/inspect.js';
 import { Overdue } from '../pool/thread-handle.js';
 import type { ThreadPool } from '../pool/thread-pool.js';
 import type { Driver } from '../shared/driver.js';
-import { type Shared, T } from '../shared/memory.js';
+import { C, CLOSING, type Shared, T } from '../shared/memory.js';
 import type { Routes } from '../shared/routes.js';
 import {
   type ConnTable,
+  HAS_HEAD,
   IN_HAND,
   OWNER_IDLE,
   OWNER_QUEUED,
   OWNER_THREAD,
   READ_AHEAD,
+  SERVED_ONE,
   UPGRADED,
 } from '../shared/tconn.js';
 import type { MainAccess } from './access.js';
@@ -211,15 +213,35 @@ export class Guard {
       if (table.generation(fd) !== conn.generation) continue;
       if (table.owner(fd) === OWNER_QUEUED) queued.push(conn);
       else if (table.inherit(fd, slot)) {
-        // Between two requests, with nothing read of the next: the thread's end is none of its business. Otherwise it would wait in vain.
-        if ((table.facts(fd) & (IN_HAND | READ_AHEAD | UPGRADED)) === 0) this.o.enqueue(conn);
-        else lingerer.end(conn, this.answer(slot, conn, suspects.includes(conn) ? STATUS[sentence.cause] : 503));
+        const answer = this.answer(slot, conn, suspects.includes(conn) ? STATUS[sentence.cause] : 503);
+        if (this.goesOn(conn)) this.o.enqueue(conn);
+        else lingerer.end(conn, answer);
       } else if (table.owner(fd) === OWNER_IDLE && driver.rearm(fd, conn.generation) < 0) {
         // Not in the selector yet: the thread may have taken it out of main's ring and no further.
         if (table.seize(fd, conn.generation)) this.o.enqueue(conn);
       }
     }
     this.o.pool.requeue(queued);
+  }
+
+  /**
+   * Between two requests, with nothing read of the next: the thread's end is none of the client's business, who would wait in vain.
+   * That begins with the last byte of a response (ConnTable.outcome).
+   */
+  private goesOn({ fd }: TConn): boolean {
+    const { table, shared, config } = this.o;
+    const facts = table.facts(fd);
+    if ((facts & (READ_AHEAD | UPGRADED)) !== 0) return false;
+    if ((facts & IN_HAND) !== 0) {
+      if (table.status(fd) === 0) return false;
+      table.endRequest(fd, true, false);
+    }
+    // What the thread itself would have done.
+    if (Atomics.load(shared.control, C.DRAINING) === CLOSING) return false;
+    // The deadline in the table is the one before the request.
+    const between = (table.facts(fd) & (SERVED_ONE | HAS_HEAD)) === SERVED_ONE;
+    if (between) table.setDeadline(fd, (native.clock() + config().keepalive * 1000) | 0);
+    return true;
   }
 
   /** Those of the requests in hand one of which has ended the thread. */
@@ -231,17 +253,18 @@ export class Guard {
     return hands.length === 1 ? hands : [];
   }
 
-  /** The answer that is owed, '' where bytes have gone out; the access line of every request that was in hand. */
+  /** The answer that is owed, '' where bytes have gone out; the access line of every request that was in hand, with what its client got. */
   private answer(slot: number, conn: TConn, status: number): string {
     const { table, access } = this.o;
     const { fd } = conn;
     if ((table.facts(fd) & IN_HAND) === 0) return '';
     const head = native.headLine(fd);
-    const answer = table.wasSent(fd) ? '' : errorResponse(status, '', '', head.startsWith('HEAD '));
+    const whole = table.status(fd);
+    const answer = whole > 0 || table.wasSent(fd) ? '' : errorResponse(status, '', '', head.startsWith('HEAD '));
     const durationMs = (native.clock() - table.began(fd)) | 0;
     // Its thread has not come to it.
     this.routes.count(table.route(fd), 1, 0, 0);
-    access.write(fd, head, status, answer, { thread: slot, durationMs, queueMs: -1 });
+    access.write(fd, head, whole || status, answer, { thread: slot, durationMs, queueMs: -1 });
     return answer;
   }
 

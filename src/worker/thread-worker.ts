@@ -179,6 +179,7 @@ export class ThreadWorker extends Worker {
         ? null
         : new Front({
             settings: frontSettings(config, boot.tls),
+            engine: shared.control.subarray(C.OPEN, C.OPEN + 1),
             log,
             admit: (plain) => this.admitPlain(plain),
             onClosed: () => this.acceptor.hasRoom(),

@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { connect as connectTcp } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import { connect } from 'node:tls';
+import { askJson } from '../support/ask.js';
 import {
   block,
   CONTINUATION,
@@ -17,16 +18,18 @@ import {
   HEADERS,
   headers,
   PING,
+  RST_STREAM,
   request,
   reset,
   WINDOW_UPDATE,
 } from '../support/h2-client.js';
 import { HttpServer } from '../support/http-server.js';
-import { until } from '../support/poll.js';
+import { settled, until } from '../support/poll.js';
 import { fdCount } from '../support/proc.js';
 import { askTls, CERT_ARGS } from '../support/tls.js';
 
 const PROTOCOL_ERROR = 1;
+const REFUSED_STREAM = 7;
 const CANCEL = 8;
 
 const DEADLINES = ['--keep-alive', '1', '--header-timeout', '3', '--send-timeout', '1', '--body-timeout', '1'];
@@ -244,6 +247,69 @@ describe('HTTP/2, strict', { timeout: 120_000 }, () => {
     } finally {
       await one.stop();
     }
+  });
+
+  it('--worker-connections: streams beyond it are refused before anything is done for them; who ends makes room', async () => {
+    const one = await start('--worker-connections', '4', '--keep-alive', '30', '--status-bind', '127.0.0.1:0');
+    const status = Number(/Status at: http:\/\/127\.0\.0\.1:(\d+)/.exec(one.log)![1]);
+    try {
+      const holder = await H2Client.connect(one.port);
+      for (const id of [1, 3, 5]) holder.write(headers(id, request({ ':path': '/hang' })));
+      const http1 = connect({ host: '127.0.0.1', port: one.port, rejectUnauthorized: false });
+      http1.write('GET /hang HTTP/1.1\r\nHost: x\r\n\r\n');
+      const asker = await H2Client.connect(one.port);
+      let id = -1;
+      const ask = () => {
+        id += 2;
+        asker.write(headers(id, request()));
+        return asker.answer(id);
+      };
+      await until(async () => (await ask()).reset === REFUSED_STREAM, { what: 'a refusal' });
+      const post = headers(id + 2, request({ ':method': 'POST', ':path': '/body' }), END_HEADERS);
+      asker.write(post, frame(DATA, END_STREAM, id + 2, Buffer.from('body')));
+      id += 2;
+      assert.deepEqual(await asker.answer(id), { status: 0, body: '', reset: REFUSED_STREAM });
+      assert.match(one.log, /Refused a request from 127\.0\.0\.1: 503 .*--worker-connections/);
+      holder.write(reset(3));
+      await until(async () => (await ask()).status === 200, { what: 'room' });
+      // As many as there is room for of those that come at once.
+      const many = Array.from({ length: 30 }, (_, i) => 7 + 2 * i);
+      holder.write(...many.map((stream) => headers(stream, request({ ':path': '/hang' }))));
+      const refused = () => many.filter((stream) => holder.of(stream).some(({ type }) => type === RST_STREAM));
+      await until(() => refused().length === 29, { what: '29 refusals' });
+      await until(async () => (await askJson(status)).inflight === 4, { what: 'four requests in hand' });
+      assert.equal(refused().length, 29);
+      http1.destroy();
+      await until(async () => (await ask()).status === 200, { what: 'room again' });
+      for (const client of [holder, asker]) client.destroy();
+    } finally {
+      await one.stop();
+    }
+  });
+
+  it('--worker-connections 1: one after the other is not refused', async () => {
+    const one = await start('--worker-connections', '1');
+    try {
+      const client = await H2Client.connect(one.port);
+      for (let id = 1; id < 400; id += 2) {
+        client.write(headers(id, request()));
+        const { status, reset } = await client.answer(id);
+        assert.deepEqual([status, reset], [200, null], `stream ${id}`);
+      }
+      client.destroy();
+    } finally {
+      await one.stop();
+    }
+  });
+
+  it('a stream that is reset in the packet that opens it leaves nothing behind', async () => {
+    const before = await settled(() => fdCount(server.worker));
+    const client = await H2Client.connect(server.port);
+    for (let id = 1; id < 40; id += 2) client.write(headers(id, request({ ':path': '/hang' })), reset(id));
+    client.write(headers(41, request()));
+    assert.equal((await client.answer(41)).status, 200);
+    await until(() => fdCount(server.worker) <= before + 1, { what: 'the file descriptors', timeoutMs: 3000 });
+    client.destroy();
   });
 
   it('--body-timeout: 408', async () => {

@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -129,6 +130,38 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     one.kill('SIGHUP');
     await until(() => pidIn('two.pid') === `${one.pid}\n`, { what: 'the other file' });
     await until(() => !existsSync(join(dir, 'one.pid')), { what: 'the first file to go' });
+    await ends(one);
+    assert.deepEqual(readdirSync(dir).sort(), ['app.mjs', 'tunicorn.conf.mjs']);
+  });
+
+  it('pidfile: HUP makes it again where somebody has deleted or broken it, and respects that of another process', async () => {
+    const dir = folders.make({ 'tunicorn.conf.mjs': conf({ pidfile: 'one.pid' }) });
+    const path = join(dir, 'one.pid');
+    const one = tunicorn(dir);
+    await one.firstPort();
+    const ours = `${one.pid}\n`;
+    rmSync(path);
+    one.kill('SIGHUP');
+    await until(() => readFileSync(path, 'utf8') === ours, { what: 'the file' });
+    writeFileSync(path, '');
+    one.kill('SIGHUP');
+    await until(() => readFileSync(path, 'utf8') === ours, { what: 'the whole file' });
+    writeFileSync(path, `${process.pid}\n`);
+    one.kill('SIGHUP');
+    await one.waitFor(`already running on pid ${process.pid}, or the pid file ${path} is stale`);
+    assert.equal(readFileSync(path, 'utf8'), `${process.pid}\n`);
+    // A reload that fails leaves everything as it was.
+    rmSync(path);
+    const app = readFileSync(join(dir, 'app.mjs'));
+    writeFileSync(join(dir, 'app.mjs'), 'export default {');
+    writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ pidfile: 'one.pid', preloadApp: true }));
+    one.kill('SIGHUP');
+    await one.waitFor('The app does not load');
+    await until(() => !existsSync(path), { what: 'the file to go again' });
+    writeFileSync(join(dir, 'app.mjs'), app);
+    writeFileSync(join(dir, 'tunicorn.conf.mjs'), conf({ pidfile: 'one.pid' }));
+    one.kill('SIGHUP');
+    await until(() => existsSync(path), { what: 'the file again' });
     await ends(one);
     assert.deepEqual(readdirSync(dir).sort(), ['app.mjs', 'tunicorn.conf.mjs']);
   });

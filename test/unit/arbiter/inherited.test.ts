@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -43,8 +43,17 @@ describe('Pidfile.rename', () => {
       writeFileSync(join(dir, 'pid'), '999999999\n');
       file.rename(join(dir, 'pid'));
       assert.equal(file.path, join(dir, 'pid'));
+      assert.throws(() => file.rename(join(dir, 'no', 'pid')), { code: 'ERR_TUNICORN_PIDFILE' });
       file.unlink();
-      assert.throws(() => file.rename(join(dir, 'pid')), { code: 'ERR_TUNICORN_PIDFILE' });
+      file.rename(join(dir, 'new'));
+      assert.equal(
+        readFileSync(join(dir, 'new'), 'utf8'),
+        `${process.pid}\n`,
+        'as gunicorn: one that is gone is made again',
+      );
+      file.unlink();
+      assert.deepEqual(readdirSync(dir), []);
+      assert.throws(() => file.rename(join(dir, 'no', 'pid')), { code: 'ERR_TUNICORN_PIDFILE' });
     } finally {
       rmSync(dir, { recursive: true });
     }

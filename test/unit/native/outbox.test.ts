@@ -35,6 +35,17 @@ runInBoth('outbox', import.meta.url, {
     }, tcpPair);
   },
 
+  'what it has is as good as sent: the outcome is noted'() {
+    withPair((_client, server) => {
+      const words = new Int32Array(new SharedArrayBuffer(4 * (server + 1)));
+      ok(native.useOutcomes(words, 1, 0));
+      native.sendString(server, 'text', 0, 1, 5);
+      assert.equal(words[server], 5);
+      native.sendHead(server, 'head', Buffer.from('body'), 0, 4, 1, 6);
+      assert.equal(words[server], 6);
+    });
+  },
+
   'leaves before anything else that is sent'() {
     withPair((client, server) => {
       for (const call of [

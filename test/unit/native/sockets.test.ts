@@ -308,6 +308,91 @@ runInBoth('socket calls', import.meta.url, {
     native.close(fd);
   },
 
+  'an outcome is noted by the call that has sent all of it, and by no other'() {
+    const [a, b] = unixPair();
+    const words = new Int32Array(new SharedArrayBuffer(4 * 3 * (a + 1)));
+    ok(native.useOutcomes(words, 3, 1));
+    const noted = () => {
+      const all = words.filter((word) => word !== 0);
+      const there = words[a * 3 + 1];
+      words.fill(0);
+      assert.equal(all.length, there === 0 ? 0 : 1, 'nowhere else');
+      return there;
+    };
+    native.sendString(a, 'text', 0, 0, 7);
+    assert.equal(noted(), 7);
+    native.sendHead(a, 'head', bytes('body'), 1, 2, 0, -8);
+    assert.equal(noted(), -8);
+    native.send(a, bytes('bytes'), 0, 5, 9);
+    assert.equal(noted(), 9);
+    native.sendv(a, [bytes('one'), bytes('two')], 10);
+    assert.equal(noted(), 10);
+    native.sendv(a, Array(100).fill(bytes('ab')), 11);
+    assert.equal(noted(), 0, 'more parts than leave at once');
+    native.sendString(a, 'text', 0, 0, 0);
+    native.sendString(a, 'text', 0);
+    assert.equal(noted(), 0, 'not asked for');
+    const big = Buffer.alloc(1 << 24);
+    assert.ok(native.send(a, big, 0, big.length, 12) < big.length);
+    native.sendString(a, big.toString('latin1'), 0, 0, 12);
+    native.sendHead(a, 'head', big, 0, big.length, 0, 12);
+    native.sendv(a, [big, big], 12);
+    assert.equal(noted(), 0, 'a part of it, or nothing');
+    native.close(b);
+    native.sendString(a, 'text', 0, 0, 13);
+    assert.equal(noted(), 0, 'broken');
+    native.close(a);
+    const [c, d] = unixPair();
+    const short = new Int32Array(new SharedArrayBuffer(4 * 3));
+    ok(native.useOutcomes(short, 3, 0));
+    native.sendString(c, 'text', 0, 0, 14);
+    assert.ok(
+      short.every((word) => word === 0),
+      'outside of the words',
+    );
+    for (const [view, stride, at] of [
+      [new Int32Array(9), 3, 0],
+      [new Uint8Array(new SharedArrayBuffer(9)), 3, 0],
+      [short, 0, 0],
+      [short, 3, 3],
+      [short, 3, -1],
+    ])
+      assert.equal(native.useOutcomes(view as Int32Array, stride as number, at as number), EINVAL);
+    native.close(c);
+    native.close(d);
+  },
+
+  'writeOut: to a file and to a socket; the word moves on by what was written'() {
+    withFolder((folder) => {
+      const words = new Int32Array(2);
+      const path = join(folder, 'log');
+      const file = openSync(path, 'a');
+      assert.equal(native.writeOut(file, bytes('..line..'), 2, 4, words, 1, 0), 4);
+      assert.equal(native.writeOut(file, bytes('s'), 0, 1, words, 1, 0), 1);
+      assert.deepEqual([readFileSync(path, 'utf8'), [...words]], ['lines', [0, 5]]);
+      closeSync(file);
+      const [a, b] = unixPair();
+      assert.equal(native.writeOut(a, bytes('text'), 0, 4, words, 0, 1), 4);
+      assert.equal(readAll(b).toString(), 'text');
+      const big = Buffer.alloc(1 << 24);
+      const n = native.writeOut(a, big, 0, big.length, words, 0, 1);
+      assert.ok(n > 0 && n < big.length);
+      assert.equal(native.writeOut(a, big, 0, big.length, words, 0, 1), EAGAIN);
+      native.close(b);
+      isError(native.writeOut(a, bytes('x'), 0, 1, words, 0, 1), 'EPIPE');
+      assert.deepEqual([...words], [4 + n, 5]);
+      isError(native.writeOut(CLOSED, bytes('x'), 0, 1, words, 0, 0), 'EBADF');
+      for (const [length, index] of [
+        [2, 0],
+        [1, 2],
+        [-1, 0],
+      ])
+        assert.equal(native.writeOut(a, bytes('x'), 0, length, words, index, 1), EINVAL);
+      assert.equal(native.writeOut(a, bytes('x'), 0, 1, bytes('word') as never, 0, 1), EINVAL);
+      native.close(a);
+    });
+  },
+
   'closeEntry closes, frees the entry and counts in one step'() {
     const words = new Int32Array(new SharedArrayBuffer(16));
     const counts = new Int32Array(new SharedArrayBuffer(8));

@@ -10,11 +10,14 @@ import { ReadyRing } from '../../../src/shared/ready-ring.js';
 import {
   ConnTable,
   HAS_HEAD,
+  IN_HAND,
   OWNER_FREE,
   OWNER_IDLE,
   OWNER_MAIN,
   OWNER_THREAD,
+  READ_AHEAD,
   REGISTERED,
+  SERVED_ONE,
 } from '../../../src/shared/tconn.js';
 import { ok, openFds } from '../../support/native.js';
 import { until } from '../../support/poll.js';
@@ -303,6 +306,34 @@ describe('ConnTable', () => {
     table.close(other);
     assert.equal(table.owner(other), OWNER_FREE);
     assert.equal(shared.control[C.OPEN], 0);
+    done();
+  });
+
+  test('the outcome of a request: with the last byte, until it is over', () => {
+    const { table, fd, done } = make();
+    table.setFacts(fd, table.facts(fd) | REGISTERED | READ_AHEAD);
+    table.beginRequest(fd, 1, 2, 3);
+    assert.equal(table.status(fd), 0);
+    const before = table.facts(fd);
+    assert.equal(table.outcome(fd, 200, true) & READ_AHEAD, 0);
+    assert.equal(table.facts(fd), before, 'not yet');
+    table.setFacts(fd, table.outcome(fd, 999, false));
+    assert.deepEqual([table.status(fd), table.listener(fd)], [999, 5]);
+    assert.equal(table.facts(fd) & (REGISTERED | READ_AHEAD | IN_HAND), REGISTERED | READ_AHEAD | IN_HAND);
+    table.setFacts(fd, table.outcome(fd, 204, true));
+    assert.deepEqual([table.status(fd), table.facts(fd) & (READ_AHEAD | IN_HAND)], [204, IN_HAND]);
+    table.markSent(fd);
+    table.endRequest(fd, true, false);
+    assert.deepEqual([table.status(fd), table.listener(fd), table.wasSent(fd)], [0, 5, false]);
+    assert.equal(table.facts(fd) & (REGISTERED | SERVED_ONE | IN_HAND | READ_AHEAD), REGISTERED | SERVED_ONE);
+    table.beginRequest(fd, 1, 2, 3);
+    table.endRequest(fd, true, true);
+    assert.equal(table.facts(fd) & (IN_HAND | READ_AHEAD), READ_AHEAD);
+    table.beginRequest(fd, 1, 2, 3);
+    table.markSent(fd);
+    table.endRequest(fd, false, false);
+    assert.deepEqual([table.facts(fd) & (IN_HAND | READ_AHEAD), table.wasSent(fd)], [READ_AHEAD, true], 'it is closed');
+    table.close(fd);
     done();
   });
 

@@ -6,9 +6,9 @@ import { createConfig } from '../../../src/config/config.js';
 import type { Config } from '../../../src/config/settings.js';
 import { native } from '../../../src/native/binding.js';
 import { Overdue } from '../../../src/pool/thread-handle.js';
-import { allocate, Shared, T } from '../../../src/shared/memory.js';
+import { allocate, C, CLOSING, Shared, T } from '../../../src/shared/memory.js';
 import { Routes } from '../../../src/shared/routes.js';
-import { ConnTable } from '../../../src/shared/tconn.js';
+import { ConnTable, IN_HAND, READ_AHEAD, SERVED_ONE } from '../../../src/shared/tconn.js';
 import { Guard } from '../../../src/worker/guard.js';
 import { TConn } from '../../../src/worker/tconn.js';
 import { unixPair } from '../../support/native.js';
@@ -23,6 +23,10 @@ class Rig {
   /** fd -> first line of what it was answered. */
   readonly answered = new Map<number, string>();
   readonly logged: string[] = [];
+  /** fd -> status of its access line. */
+  readonly lines = new Map<number, number>();
+  /** Handed to a thread again. */
+  readonly goneOn: number[] = [];
   stuckMs = 0;
   readonly guard: Guard;
 
@@ -39,9 +43,11 @@ class Rig {
         end: ({ fd }: TConn, answer: string) => this.answered.set(fd, answer.split('\r\n')[0]),
       } as never,
       routes: this.routes,
-      access: { write: () => {} } as never,
+      access: {
+        write: (fd: number, _head: string, status: number) => void this.lines.set(fd, status),
+      } as never,
       log: { error: log, warning: log } as never,
-      enqueue: () => {},
+      enqueue: ({ fd }) => this.goneOn.push(fd),
     });
   }
 
@@ -160,6 +166,46 @@ describe('Guard', () => {
     rig.guard.lost(1, new Overdue(), true);
     assert.equal(rig.answered.get(800), 'HTTP/1.1 503 Service Unavailable');
     assert.match(rig.logged[0], /^Not finished within --graceful-timeout: .*; thread 1 is ended/);
+  });
+
+  test('a request whose response was whole is over: its line says so, and the connection goes on unless more of it was read', () => {
+    const rig = new Rig();
+    const { table } = rig;
+    for (const [fd, status, next] of [
+      [800, 200, true],
+      [801, 404, false],
+      [802, 0, false],
+    ] as const) {
+      rig.inHand(fd, '/whole', 100, 20_000);
+      table.setFacts(fd, table.facts(fd) | READ_AHEAD);
+      table.markSent(fd);
+      table.setFacts(fd, table.outcome(fd, status, next));
+    }
+    rig.set(T.CURRENT, 801);
+    rig.guard.lost(1, new Error('exited with code 1'), false);
+    assert.deepEqual([...rig.lines].sort(), [
+      [800, 200],
+      [801, 404],
+      [802, 503],
+    ]);
+    assert.deepEqual(rig.goneOn, [800]);
+    assert.deepEqual([...rig.answered].sort(), [
+      [801, ''],
+      [802, ''],
+    ]);
+    assert.deepEqual([table.status(800), table.facts(800) & (IN_HAND | SERVED_ONE)], [0, SERVED_ONE]);
+    const left = (table.deadline(800) - native.clock()) | 0;
+    assert.ok(left > rig.config.keepalive * 1000 - 100, `closed in ${left} ms`);
+  });
+
+  test('one that is over is not handed on while the worker lets everybody go', () => {
+    const rig = new Rig();
+    const { table } = rig;
+    Atomics.store(rig.shared.control, C.DRAINING, CLOSING);
+    rig.inHand(800, '/whole', 100, 20_000);
+    table.setFacts(800, table.outcome(800, 200, true));
+    rig.guard.lost(1, new Error('aborted'), false);
+    assert.deepEqual([rig.goneOn, rig.answered.get(800), rig.lines.get(800)], [[], '', 200]);
   });
 
   test('a thread whose loop turns again while its stack is taken lives', async () => {
