@@ -19,7 +19,7 @@ import { type BodyOwner, BodyReader, readLate } from './body.js';
 import { clientOf } from './client.js';
 import type { ConnectionHost, OpenExchange } from './connection-host.js';
 import { type Leaving, Lingering } from './lingering.js';
-import { closeEarly, disconnected, drainResponse, inChunks, part, unplug } from './message.js';
+import { closeEarly, disconnected, drainResponse, inChunks, loosen, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
 import type { SocketFace, Wire, WriteCallback } from './socket-face.js';
@@ -315,6 +315,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
     this.aborter = null;
     this.body?.forget();
     exchange?.gone(reason);
+    if (res !== null) loosen(res);
     if (res !== null && !this.closed) {
       unplug(res);
       if (socketObject !== null) socketObject._httpMessage = null;
@@ -442,6 +443,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   }
 
   socketGone(error: Error | null): void {
+    if (this.res !== null) loosen(this.res);
     if (!this.closed) this.host.socketGone(this, error);
   }
 
