@@ -14,10 +14,8 @@ import { createRequire } from 'node:module';
 import { Server as NetServer } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
 import type { Logger } from '../log.js';
+import { resources, untilIdle } from './idle.js';
 
-/** Without work in the event loop for so many looks nobody is going to listen. */
-const QUIET_LOOKS = 5;
-const LOOK_MS = 20;
 /** For how long an http.Server may still follow an https.Server that listens, ms. */
 const TLS_MS = 1000;
 
@@ -110,17 +108,14 @@ export class Adoption {
   async wait(ms: number): Promise<Waited> {
     const end = performance.now() + ms;
     let tlsEnd = Number.POSITIVE_INFINITY;
-    for (let quiet = 0; quiet < QUIET_LOOKS; ) {
-      if (this.server !== null) return 'listening';
+    const over = (): boolean => {
+      if (this.server !== null) return true;
       const now = performance.now();
       if (this.foreign.length > 0) tlsEnd = Math.min(tlsEnd, now + TLS_MS);
-      if (now >= Math.min(end, tlsEnd)) return now >= end ? 'late' : 'idle';
-      const busy = await new Promise<boolean>((resolve) => {
-        // Counted while the callback runs, like everything that is still to come.
-        setTimeout(() => resolve(resources() > this.baseline + 1), LOOK_MS);
-      });
-      quiet = busy ? 0 : quiet + 1;
-    }
+      return now >= Math.min(end, tlsEnd);
+    };
+    await untilIdle(this.baseline, over);
+    if (this.server === null && performance.now() >= end) return 'late';
     return this.server === null ? 'idle' : 'listening';
   }
 }
@@ -181,9 +176,4 @@ function handleAt(address: string): object {
       return 0;
     },
   };
-}
-
-/** What keeps the event loop alive: timers, sockets, calls under way. Ports (to other threads, to standard output) may rest for ever. */
-function resources(): number {
-  return process.getActiveResourcesInfo().filter((name) => name !== 'MessagePort' && name !== 'CloseReq').length;
 }

@@ -17,6 +17,7 @@ import { ProcessLogs } from '../log/process-logs.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
+import { Ending } from './ending.js';
 import { PoolThread, send } from './pool-thread.js';
 import { guardProcess } from './process-wide.js';
 import { takeStdio } from './stdio.js';
@@ -45,10 +46,12 @@ export default async function life(task: ThreadTask): Promise<void> {
   });
   let app: App;
   let hooks: ThreadHooks | null = null;
+  let ending: Ending;
   let endOutput = () => {};
   try {
     endOutput = takeStdio(logs, config.captureOutput);
     installGlobals();
+    ending = new Ending(log);
     guardProcess(!isMainThread);
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
@@ -77,12 +80,18 @@ export default async function life(task: ThreadTask): Promise<void> {
   const running = thread;
   // It was started as one that gives way (pool/roster.ts).
   native.setPolicy(0, SCHED_OTHER);
+  let end = 0;
   port.on('message', (message: MainToThread) => {
-    if (message.type === 'stop') running.stop();
+    if (message.type !== 'stop') return;
+    end = performance.now() + message.ms;
+    running.stop();
   });
   send(port, { type: 'ready', threadId });
   running.open();
   await running.ended;
+  // Whatever ends it from here on, no request is in its hands.
+  send(port, { type: 'stopped' });
+  await ending.run(Math.max(0, end - performance.now()));
   try {
     await app.close?.();
   } catch (error) {
@@ -90,7 +99,6 @@ export default async function life(task: ThreadTask): Promise<void> {
   }
   await hooks?.threadExit();
   endOutput();
-  send(port, { type: 'stopped' });
   port.close();
   logs.close();
 }
