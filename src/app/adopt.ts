@@ -4,7 +4,7 @@
  * tunicorn's address, and the first one becomes the app. Everything else about it is Node's: a handle without a socket
  * behind it lets listening, address(), close() and its 'close' event work as they are.
  *
- *     listen() of ┬ the first http.Server: adopted
+ *     listen() of ┬ the first http.Server, or that of the wanted port: adopted
  *                 ├ another http.Server on the same port (Fastify: localhost is two addresses): belongs to it
  *                 ├ another http.Server, https, http2: is told that it listens, serves nothing, a warning
  *                 └ any other net.Server: Node's own listen()
@@ -14,10 +14,8 @@ import { Server as NetServer } from 'node:net';
 import { isMainThread } from 'node:worker_threads';
 import type { Logger } from '../log.js';
 import { Server } from '../node-http.js';
+import { resources, untilIdle } from './idle.js';
 
-/** Without work in the event loop for so many looks nobody is going to listen. */
-const QUIET_LOOKS = 5;
-const LOOK_MS = 20;
 /** For how long an http.Server may still follow an https.Server that listens, ms. */
 const TLS_MS = 1000;
 
@@ -43,6 +41,8 @@ interface ServerParts {
 export class Adoption {
   /** The http.Server that is the app, null = none has listened. */
   server: Server | null = null;
+  /** The port that the app's server asks for; null: the first one is the app. */
+  wanted: number | null = null;
   /** Called when one is adopted after the app was loaded. */
   late: ((server: Server) => void) | null = null;
   /** What has listened and is not served: 'an https.Server (port 443)'. */
@@ -77,7 +77,8 @@ export class Adoption {
     const { log, quiet, address } = this.o;
     const { port, text } = targetOf(args);
     const sibling = kind === HTTP && this.server !== null && samePort(port, this.port, address);
-    if (kind === HTTP && (this.server === null || this.server === server)) {
+    const first = this.server === null && (this.wanted === null || this.wanted === port);
+    if (kind === HTTP && (first || this.server === server)) {
       this.server = server as Server;
       this.port = port;
       if (!quiet) log.info(`The app listens itself (${text}): ignored, tunicorn listens at ${address}`);
@@ -110,17 +111,14 @@ export class Adoption {
   async wait(ms: number): Promise<Waited> {
     const end = performance.now() + ms;
     let tlsEnd = Number.POSITIVE_INFINITY;
-    for (let quiet = 0; quiet < QUIET_LOOKS; ) {
-      if (this.server !== null) return 'listening';
+    const over = (): boolean => {
+      if (this.server !== null) return true;
       const now = performance.now();
-      if (this.foreign.length > 0) tlsEnd = Math.min(tlsEnd, now + TLS_MS);
-      if (now >= Math.min(end, tlsEnd)) return now >= end ? 'late' : 'idle';
-      const busy = await new Promise<boolean>((resolve) => {
-        // Counted while the callback runs, like everything that is still to come.
-        setTimeout(() => resolve(resources() > this.baseline + 1), LOOK_MS);
-      });
-      quiet = busy ? 0 : quiet + 1;
-    }
+      if (this.foreign.length > 0 && this.wanted === null) tlsEnd = Math.min(tlsEnd, now + TLS_MS);
+      return now >= Math.min(end, tlsEnd);
+    };
+    await untilIdle(this.baseline, over);
+    if (this.server === null && performance.now() >= end) return 'late';
     return this.server === null ? 'idle' : 'listening';
   }
 }
@@ -131,7 +129,9 @@ const HTTP2 = 'an HTTP/2 server';
 const PROXY =
   'tunicorn speaks plain HTTP/1.1. Have a proxy in front of it end TLS, and let an http.Server of node:http listen.';
 const ADVICE: Record<string, string> = {
-  [HTTP]: 'a program has one app. Start the other one as a program of its own, or name the export that is the app.',
+  [HTTP]:
+    'a program has one app. Name the port of its server (server.js:3000) or the export that is the app, and start the other one ' +
+    'as a program of its own.',
   [HTTPS]: PROXY,
   [HTTP2]: PROXY,
 };
@@ -150,8 +150,9 @@ function kindOf(server: NetServer): string | null {
 function targetOf([first, second]: unknown[]): { port: unknown; text: string } {
   if (typeof first === 'object' && first !== null) {
     const { port, path, host, fd } = first as Record<string, unknown>;
-    if (path !== undefined) return { port: path, text: `socket ${path}` };
-    if (fd !== undefined) return { port: fd, text: `fd ${fd}` };
+    // In the order in which Node asks.
+    if (typeof fd === 'number' && fd >= 0) return { port: `fd ${fd}`, text: `fd ${fd}` };
+    if (typeof port !== 'number' && typeof port !== 'string' && path) return { port: path, text: `socket ${path}` };
     return { port: Number(port ?? 0), text: `port ${port ?? 0}${host === undefined ? '' : ` of ${host}`}` };
   }
   if (typeof first === 'string' && !(Number(first) >= 0)) return { port: first, text: `socket ${first}` };
@@ -181,9 +182,4 @@ function handleAt(address: string): object {
       return 0;
     },
   };
-}
-
-/** What keeps the event loop alive: timers, sockets, calls under way. Ports (to other threads, to standard output) may rest for ever. */
-function resources(): number {
-  return process.getActiveResourcesInfo().filter((name) => name !== 'MessagePort' && name !== 'CloseReq').length;
 }

@@ -12,11 +12,11 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, relative, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
-import { syntaxPlace } from '../config/place.js';
-import { APP_LOAD_ERROR, TunicornError } from '../errors.js';
+import type { TunicornError } from '../errors.js';
 import type { Adoption } from './adopt.js';
 import { classify, describe, isHandler, KINDS } from './classify.js';
+import { importModule } from './import.js';
+import { loadError, summary } from './load-error.js';
 import { serverApp, upgradeHooks } from './server-app.js';
 import { type AppSpec, parseSpec } from './spec.js';
 import type { App, UpgradeListener } from './types.js';
@@ -39,12 +39,14 @@ export interface LoadOptions {
 export async function loadApp(spec: string, options: LoadOptions): Promise<App> {
   const { adoption, cwd } = options;
   const { file, parsed } = locate(spec, cwd);
+  if (adoption !== undefined) adoption.wanted = parsed.port;
   const module = await importModule(file);
   const source = relative(cwd, file) || file;
   if (adoption === undefined) return exported(module, parsed, file, source);
   if (parsed.path.length === 0) {
-    if (!hasHandler(module)) await awaitListener(adoption, file, options.listenMs ?? 30_000);
+    if (parsed.port !== null || !hasHandler(module)) await awaitListener(adoption, file, options.listenMs ?? 30_000);
     if (adoption.server !== null) return serverApp(adoption.server, `${source}:listen()`);
+    if (parsed.port !== null) throw portError(adoption, file);
   }
   let app: App;
   try {
@@ -67,7 +69,7 @@ const NO_HANDLER = /^ERR_TUNICORN_APP_(NOT_HANDLER|EXPORT)$/;
 /** Waits until the program listens, as far as that can still happen. */
 async function awaitListener(adoption: Adoption, file: string, ms: number): Promise<void> {
   const waited = await adoption.wait(ms);
-  if (waited === 'listening') return;
+  if (waited === 'listening' || adoption.wanted !== null) return;
   if (adoption.foreign.length > 0) throw tlsError(adoption, file);
   if (waited === 'idle') return;
   throw loadError(
@@ -75,6 +77,11 @@ async function awaitListener(adoption: Adoption, file: string, ms: number): Prom
     `${file} exports no handler, and no http.Server of it has called listen() within ${ms / 1000} s (--timeout). ` +
       `Accepted as exports: ${KINDS}.`,
   );
+}
+
+function portError({ wanted, foreign }: Adoption, file: string): TunicornError {
+  const found = foreign.length === 0 ? 'with nothing' : `with ${foreign.join(', ')}`;
+  return loadError('LISTEN', `No http.Server of ${file} listens at port ${wanted}: it listens ${found}.`);
 }
 
 function tlsError({ foreign }: Adoption, file: string): TunicornError {
@@ -128,7 +135,7 @@ async function exported(module: Bag, parsed: AppSpec, file: string, source: stri
 /** The file a spec means. A file that exists under the whole spec wins over a reading of its colons. */
 function locate(spec: string, cwd: string): { file: string; parsed: AppSpec } {
   const whole = resolve(cwd, spec);
-  if (isFile(whole)) return { file: whole, parsed: { module: spec, path: [], args: null } };
+  if (isFile(whole)) return { file: whole, parsed: { module: spec, path: [], port: null, args: null } };
   const parsed = parseSpec(spec);
   const file = findModule(parsed.module, cwd);
   if (file !== null) return { file, parsed };
@@ -170,22 +177,6 @@ function tryResolve(require: NodeJS.Require, name: string): string | null {
 
 function isFile(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isFile() ?? false;
-}
-
-async function importModule(file: string): Promise<Bag> {
-  try {
-    return (await import(pathToFileURL(file).href)) as Bag;
-  } catch (err) {
-    const code = (err as { code?: unknown } | null)?.code;
-    let hint = '';
-    if (code === 'ERR_UNKNOWN_FILE_EXTENSION' && /\.[mc]?ts$/.test(file)) {
-      hint = ` (Node ${process.version} cannot load TypeScript by itself: compile it, or use Node >= 22.18)`;
-    } else if (err instanceof SyntaxError) {
-      const place = await syntaxPlace(file);
-      if (place !== '') hint = ` (${place})`;
-    }
-    throw loadError('IMPORT', `Cannot load ${file}: ${summary(err)}${hint}`, err);
-  }
 }
 
 /** A function `upgrade` of the handler's own, or among the exports. */
@@ -273,7 +264,7 @@ function pickUsual(module: Bag, file: string): Found {
   );
 }
 
-const GUARD = /require\.main\s*===?\s*module|module\s*===?\s*require\.main|import\.meta\.main\b/;
+const GUARD = /require\.main\s*===?\s*module|module\s*===?\s*require\.main|import\.meta\.main\b|process\.argv\[1\]/;
 
 /** What is done only where node was started with the file is not done here, as in Python. */
 function guardHint(file: string): string {
@@ -305,16 +296,4 @@ function isObject(value: unknown): value is Bag {
 
 function isThenable(value: unknown): value is PromiseLike<unknown> {
   return isObject(value) && typeof value.then === 'function';
-}
-
-function summary(err: unknown): string {
-  return err instanceof Error ? `${err.name}: ${err.message}` : `threw ${describe(err)}`;
-}
-
-function loadError(
-  what: 'NOT_FOUND' | 'IMPORT' | 'EXPORT' | 'NOT_HANDLER' | 'LISTEN' | 'TLS',
-  message: string,
-  cause?: unknown,
-) {
-  return new TunicornError(`ERR_TUNICORN_APP_${what}`, message, { exitCode: APP_LOAD_ERROR, cause });
 }

@@ -1,9 +1,9 @@
 /**
- * App specs, as typed on the command line: `MODULE`, `MODULE:EXPORT` or `MODULE:FACTORY(LITERALS)`.
+ * App specs, as typed on the command line: `MODULE`, `MODULE:EXPORT`, `MODULE:FACTORY(LITERALS)` or `MODULE:PORT`.
  *
  * MODULE is a file, a directory, a module name relative to the working directory, or a package. EXPORT is a dotted
  * path of names. FACTORY is such a path followed by a call whose arguments are literals, as in gunicorn's
- * `app:create('x', 1)`. The literals are read by the small parser below and never evaluated: a spec comes from
+ * `app:create('x', 1)`. PORT is that of the http.Server that is the app, where a program listens with several. The literals are read by the small parser below and never evaluated: a spec comes from
  * config files and environments, and is data.
  */
 import { APP_LOAD_ERROR, TunicornError } from '../errors.js';
@@ -13,6 +13,8 @@ export interface AppSpec {
   module: string;
   /** Dotted path of the wanted export; empty: whatever export is a handler. */
   path: string[];
+  /** The port at which the program's own server listens that is the app; null: not said. */
+  port: number | null;
   /** Arguments of the factory call; null: not a call. */
   args: Literal[] | null;
 }
@@ -20,6 +22,7 @@ export interface AppSpec {
 export type Literal = string | number | boolean | null;
 
 const NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$]*$/u;
+const PORT = /^\d{1,5}$/;
 const NUMBER = /^[+-]?(?:0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)$/;
 const ESCAPES: Record<string, string> = { n: '\n', r: '\r', t: '\t', b: '\b', f: '\f', v: '\v', '0': '\0' };
 
@@ -28,17 +31,18 @@ export function parseSpec(spec: string): AppSpec {
   const colon = spec.indexOf(':');
   const module = (colon === -1 ? spec : spec.slice(0, colon)).trim();
   if (module === '') throw specError(spec, 'it names no module');
-  if (colon === -1) return { module, path: [], args: null };
+  if (colon === -1) return { module, path: [], port: null, args: null };
 
   const expression = spec.slice(colon + 1).trim();
   if (expression === '') throw specError(spec, 'nothing follows the colon; write MODULE:EXPORT or MODULE alone');
+  if (PORT.test(expression)) return { module, path: [], port: Number(expression), args: null };
   const paren = expression.indexOf('(');
   const path = (paren === -1 ? expression : expression.slice(0, paren)).split('.').map((name) => name.trim());
   for (const name of path) {
     if (!NAME.test(name)) throw specError(spec, `${JSON.stringify(name)} is not an export name`);
   }
-  if (paren === -1) return { module, path, args: null };
-  return { module, path, args: new ArgumentReader(spec, expression, paren + 1).read() };
+  if (paren === -1) return { module, path, port: null, args: null };
+  return { module, path, port: null, args: new ArgumentReader(spec, expression, paren + 1).read() };
 }
 
 /** Reads `literal, literal)` up to the end of the text. */

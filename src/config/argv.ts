@@ -93,7 +93,7 @@ function makeProgram(args: Arguments): Commander {
   program
     .usage('[options] [APP]')
     .description(
-      "Serves a Node.js web app with worker processes and threads.\nAPP is a file or module, and what to take from it: app.js, app:handler, 'app:create()'.",
+      "Serves a Node.js web app with worker processes and threads.\nAPP is a file or module, and what to take from it: app.js, app:handler, 'app:create()', server.js:3000.",
     )
     .argument('[app]', 'the app to serve')
     .allowExcessArguments(true)

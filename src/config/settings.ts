@@ -52,7 +52,8 @@ export const SETTINGS = [
     kind: appSpec(),
     default: () => '',
     defaultText: 'none: an app has to be given, here or as the argument of the command',
-    description: 'What to serve: app.js, app:handler, app:create(). The argument of the command replaces it.',
+    description:
+      'What to serve: app.js, app:handler, app:create(), server.js:3000. The argument of the command replaces it.',
   }),
   setting({
     name: 'bind',

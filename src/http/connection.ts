@@ -20,7 +20,7 @@ import { clientOf } from './client.js';
 import type { ConnectionHost, OpenExchange } from './connection-host.js';
 import { drainResponse } from './drain.js';
 import { type Leaving, Lingering } from './lingering.js';
-import { closeEarly, disconnected, inChunks, part, unplug } from './message.js';
+import { closeEarly, disconnected, inChunks, loosen, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
 import type { SocketFace, Wire, WriteCallback } from './socket-face.js';
@@ -319,6 +319,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
     this.aborter = null;
     this.body?.forget();
     exchange?.gone(reason);
+    if (res !== null) loosen(res);
     if (res !== null && !this.closed) {
       unplug(res);
       if (socketObject !== null) socketObject._httpMessage = null;
@@ -454,6 +455,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   }
 
   socketGone(error: Error | null): void {
+    if (this.res !== null) loosen(this.res);
     if (!this.closed) this.host.socketGone(this, error);
   }
 

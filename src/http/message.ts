@@ -91,11 +91,11 @@ const nodesFinish = (ServerResponse.prototype as unknown as ResponseParts)._fini
 function finished(this: ResponseParts): void {
   nodesFinish.call(this);
   const conn = this[CONTROL];
-  if (conn.res !== (this as unknown as ServerResponse)) return;
-  if (this._last) conn.last = true;
   // As in Node, who listens for 'finish' finds the response without its socket.
   const res = this as unknown as ServerResponse;
   if (this._eventsCount > 0 && res.listenerCount('finish') > 0) res.prependListener('finish', unplugThis);
+  if (conn.res !== res) return;
+  if (this._last) conn.last = true;
   conn.responseDone();
 }
 
@@ -114,6 +114,11 @@ function unplugThis(this: ServerResponse): void {
   detachSignal(this.req);
   unplug(this);
   process.nextTick(closeNT, (this as unknown as ResponseParts)[CONTROL], this);
+}
+
+/** The response leads nowhere any more: as in Node what is still written to it is no error, and so not counted against its length. */
+export function loosen(res: ServerResponse): void {
+  (res as unknown as ResponseParts).strictContentLength = false;
 }
 
 /** After the response is out: what node:http does when it has finished one. */

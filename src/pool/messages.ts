@@ -24,8 +24,8 @@ export interface ThreadTask {
 }
 
 export type MainToThread =
-  /** Take no new request, finish those in hand, then end. */
-  { type: 'stop' };
+  /** Take no new request, finish those in hand, then end, within ms. */
+  { type: 'stop'; ms: number };
 
 export type ThreadToMain =
   /** threadId: worker_threads' own, 0 on the main thread. */

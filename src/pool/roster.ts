@@ -239,7 +239,7 @@ export class Roster {
     const { slot } = thread;
     const ms = this.config.gracefulTimeout * 1000;
     Atomics.store(this.shared.control, this.shared.threadWord(slot, T.RETIRING), 1);
-    thread.stop();
+    thread.stop(ms);
     const timer = setTimeout(() => {
       this.o.log?.warning(`Thread ${slot} has not finished within ${this.config.gracefulTimeout} s; ending it`);
       thread.kill(new Overdue());
@@ -364,7 +364,7 @@ export class Roster {
     this.stopping = true;
     this.slotFreed();
     const threads = [...this.threads.values()];
-    for (const thread of threads) thread.stop();
+    for (const thread of threads) thread.stop(ms);
     const ended = Promise.all(threads.map((thread) => thread.ended));
     await within(ended, ms);
     // What they have in hand is answered in their place.

@@ -119,11 +119,11 @@ export class ThreadHandle {
     );
   }
 
-  /** Takes nothing new, ends when what it has in hand is done. */
-  stop(): void {
+  /** Takes nothing new, ends when what it has in hand is done; it is told that it has ms for that. */
+  stop(ms: number): void {
     this.told = true;
     if (this.state === 'RUNNING') this.state = 'RETIRING';
-    this.port.postMessage({ type: 'stop' } satisfies MainToThread);
+    this.port.postMessage({ type: 'stop', ms } satisfies MainToThread);
   }
 
   /** Ends it at once, whatever it does. reason: told in place of the host's own. */

@@ -2,10 +2,11 @@
  * A pool thread's life, as one task of the pool's host: set up, load the app, serve (pool-thread.ts) until told to stop, end in
  * peace. Started by the file's URL.
  */
-import { isMainThread, threadId } from 'node:worker_threads';
+import { isMainThread, type MessagePort, threadId } from 'node:worker_threads';
 import { Adoption } from '../app/adopt.js';
 import { installGlobals } from '../app/fetch-handler.js';
 import { loadApp } from '../app/load.js';
+import { loadError } from '../app/load-error.js';
 import { listenersOf } from '../app/server-app.js';
 import type { App } from '../app/types.js';
 import { bootMs } from '../config/boot-time.js';
@@ -14,9 +15,11 @@ import { loadThreadHooks, type ThreadHooks } from '../hooks/thread.js';
 import { threadServer } from '../http/observe.js';
 import { installSendfile } from '../http/sendfile.js';
 import { ProcessLogs } from '../log/process-logs.js';
+import type { Logger } from '../log.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
+import { Ending } from './ending.js';
 import { PoolThread, send } from './pool-thread.js';
 import { guardProcess } from './process-wide.js';
 import { takeStdio } from './stdio.js';
@@ -45,10 +48,12 @@ export default async function life(task: ThreadTask): Promise<void> {
   });
   let app: App;
   let hooks: ThreadHooks | null = null;
+  let ending: Ending;
   let endOutput = () => {};
   try {
     endOutput = takeStdio(logs, config.captureOutput);
     installGlobals();
+    ending = new Ending(log);
     guardProcess(!isMainThread);
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
@@ -58,31 +63,32 @@ export default async function life(task: ThreadTask): Promise<void> {
     const listenMs = 0.9 * bootMs(config) || undefined;
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
+    const told = tellExit(config.app, port, log);
     app = await loadApp(config.app, { cwd: config.chdir, adoption, listenMs });
+    process.off('exit', told);
     // What finds the thread's own server at req.socket.server (http-proxy-middleware does) may listen there.
     if (app.kind === 'node') app.hooks ??= listenersOf(threadServer());
     if (hooks !== null) app = await hooked(app, hooks);
     thread = new PoolThread(task, app, logs);
   } catch (error) {
-    const known = error instanceof TunicornError;
-    send(port, {
-      type: 'failed',
-      code: known ? error.code : 'ERR_TUNICORN_THREAD',
-      message: error instanceof Error ? error.message : String(error),
-      stack: causeStack(error),
-      exitCode: known && error.exitCode === APP_LOAD_ERROR ? APP_LOAD_ERROR : WORKER_BOOT_ERROR,
-    });
+    sendFailed(port, error);
     return;
   }
   const running = thread;
   // It was started as one that gives way (pool/roster.ts).
   native.setPolicy(0, SCHED_OTHER);
+  let end = 0;
   port.on('message', (message: MainToThread) => {
-    if (message.type === 'stop') running.stop();
+    if (message.type !== 'stop') return;
+    end = performance.now() + message.ms;
+    running.stop();
   });
   send(port, { type: 'ready', threadId });
   running.open();
   await running.ended;
+  // Whatever ends it from here on, no request is in its hands.
+  send(port, { type: 'stopped' });
+  await ending.run(Math.max(0, end - performance.now()));
   try {
     await app.close?.();
   } catch (error) {
@@ -90,9 +96,33 @@ export default async function life(task: ThreadTask): Promise<void> {
   }
   await hooks?.threadExit();
   endOutput();
-  send(port, { type: 'stopped' });
   port.close();
   logs.close();
+}
+
+function sendFailed(port: MessagePort, error: unknown): void {
+  const known = error instanceof TunicornError;
+  send(port, {
+    type: 'failed',
+    code: known ? error.code : 'ERR_TUNICORN_THREAD',
+    message: error instanceof Error ? error.message : String(error),
+    stack: causeStack(error),
+    exitCode: known && error.exitCode === APP_LOAD_ERROR ? APP_LOAD_ERROR : WORKER_BOOT_ERROR,
+  });
+}
+
+/** Sees to it that an app that exits while it is loaded is known as one; returns the listener, to be taken off when it is loaded. */
+function tellExit(app: string, port: MessagePort, log: Logger): (code: number) => void {
+  const told = (code: number): void => {
+    const call = `process.exit(${code})`;
+    const error = loadError('EXIT', `${app} called ${call} while it was loaded.`, new Error(call));
+    if (!isMainThread) return sendFailed(port, error);
+    // Class sync: nobody is there any more to take a message.
+    log.error(`${error.code}: ${error.message}`, error.cause);
+    process.exitCode = APP_LOAD_ERROR;
+  };
+  process.once('exit', told);
+  return told;
 }
 
 /** post_thread_init, and the app with the hooks around its handler, if there are any. */

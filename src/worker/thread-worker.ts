@@ -350,7 +350,8 @@ export class ThreadWorker extends Worker {
     const overdue = Atomics.load(control, C.OPEN) > 0;
     if (!overdue) await this.front?.end(Math.min(end, performance.now() + FRONT_MS));
     if (this.murderer) clearInterval(this.murderer);
-    await this.pool.stop(Math.max(100, Math.min(1000, end - performance.now())));
+    // Where requests are not over, their time is, and so is that of what the app does at its end.
+    await this.pool.stop(Math.max(overdue ? 1000 : 100, end - performance.now()));
     // What the guard has answered for those that were not over has to go through it, too.
     if (overdue) await this.front?.end(performance.now() + OVERDUE_MS);
     this.supervisor?.stop();

@@ -23,6 +23,7 @@ const LEFT: Record<string, Step[]> = {
   ],
   'write afterwards': [request('GET', 'wait-then-write'), HANDLER],
   'end afterwards': [request('GET', 'wait-then-end'), HANDLER],
+  'end afterwards, with a length': [request('GET', 'wait-then-end-length'), HANDLER],
   'a part was written': [request('GET', 'write-and-wait'), { bytes: 20 }],
   'in a stream': [request('GET', 'stream-ticks'), { bytes: 300 }],
   'in a piped stream': [request('GET', 'stream-pipe'), { bytes: 300 }],
@@ -69,6 +70,7 @@ export const lifeCases: Case[] = [
   ...Object.entries(LEFT).flatMap(([name, steps]) =>
     (['RESET', 'DESTROY'] as const).map((how) => one(`the client leaves by ${how}: ${name}`, ...steps, how)),
   ),
+  one('the client leaves in a body with a length', request('GET', 'wait-then-end-part'), { bytes: 20 }, 'RESET'),
   ...['drain-small', 'drain-loop', 'pipe-large', 'blocked-end', 'blocked-write'].map((name) =>
     one(name, request('GET', name)),
   ),

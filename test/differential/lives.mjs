@@ -137,6 +137,20 @@ export const lives = {
     res.end('late', (error) => note(`end callback ${error?.code}`));
     note.state('ended');
   },
+  'wait-then-end-length': async (_req, res, note) => {
+    await new Promise((resolve) => res.on('close', resolve));
+    res.writeHead(200, { 'Content-Length': 4 });
+    res.end('late', (error) => note(`end callback ${error?.code}`));
+    note.state('ended');
+  },
+  'wait-then-end-part': async (_req, res, note) => {
+    res.setHeader('Content-Length', 8);
+    res.write('part');
+    await new Promise((resolve) => res.on('close', resolve));
+    res.write('rest');
+    res.end((error) => note(`end callback ${error?.code}`));
+    note.state('ended');
+  },
   'write-and-wait': (_req, res) => res.write('part'),
   'stream-ticks': (_req, res, note) => {
     const timer = setInterval(() => res.write('tick'), 2);
@@ -261,6 +275,20 @@ export const lives = {
     res.setHeader('Content-Length', 2);
     res.end('much too long', () => note('end callback'));
   },
+  ...Object.fromEntries(
+    ['req', 'res', 'socket'].map((what) => [
+      `length-destroyed-${what}`,
+      (req, res, note) => {
+        res.setHeader('Content-Length', 10);
+        res.write('part');
+        setTimeout(() => {
+          objects(req, res)[what].destroy();
+          res.end('x', () => note('end callback'));
+          note.state('ended');
+        }, 5);
+      },
+    ]),
+  ),
   'dispose-req': async (req, _res, note) => {
     await req[Symbol.asyncDispose]?.().catch((error) => note(`dispose ${error.code}`));
     note.state('disposed');

@@ -216,6 +216,19 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
     }
   });
 
+  it('one that exits while it is loaded is told so, with the place', async () => {
+    for (const kind of ['gthread', 'sync']) {
+      const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--worker-class', kind, `${FIXTURES}exit.cjs`]);
+      assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+      assert.match(arbiter.log, /DATABASE_URL is missing/);
+      assert.match(
+        arbiter.log,
+        /ERR_TUNICORN_APP_EXIT: \S+exit\.cjs called process\.exit\(1\) while it was loaded\..*exit\.cjs:3:/s,
+      );
+      await arbiter.cleanup();
+    }
+  });
+
   it('one that takes longer to listen than --timeout, which is for requests: at the start and at HUP', () =>
     withServer(
       'slow.mjs',

@@ -44,6 +44,7 @@ test('listen() in all its forms; one line each', async () => {
     [[{ path }], `socket ${path}`],
     [[path], `socket ${path}`],
     [[{ fd: 5 }], 'fd 5'],
+    [[{ path: false, port: '3000', host: '::' }], 'port 3000 of ::'],
   ];
   for (const [args, text] of forms) {
     const adoption = adopt();
@@ -168,6 +169,40 @@ test('loadApp: a listener, none, one for TLS only', async (t) => {
     /busy\.mjs exports no handler, and no http\.Server of it has called listen\(\) within 0\.3 s/,
   );
   clearInterval((globalThis as unknown as { busy: NodeJS.Timeout }).busy);
+});
+
+test('the port of the app among several servers', async (t) => {
+  const listen = (port: number) => `http.createServer(() => {}).listen(${port});`;
+  const one = `import http from 'node:http'; ${listen(9090)}`;
+  const cwd = project(t, {
+    'one.mjs': one,
+    'two.mjs': `${one}
+      setTimeout(() => { ${listen(3000)} ${listen(9091)} }, 1100);
+      export default () => {};`,
+  });
+  const load = async (spec: string) => {
+    const adoption = adopt();
+    try {
+      return await loadApp(spec, { cwd, adoption });
+    } finally {
+      restore();
+    }
+  };
+  const app = await load('two.mjs:3000');
+  assert.equal(app.source, 'two.mjs:listen()');
+  assert.deepEqual(
+    lines.map((line) => line.replace(/ at .*|: a program.*/, '')),
+    [
+      'warning an http.Server (port 9090) is not served',
+      'info The app listens itself (port 3000): ignored, tunicorn listens',
+      'warning an http.Server (port 9091) is not served',
+    ],
+  );
+  assert.match(lines[0], /Name the port of its server \(server\.js:3000\)/);
+  await assert.rejects(load('one.mjs:4000'), {
+    code: 'ERR_TUNICORN_APP_LISTEN',
+    message: /No http\.Server of \S+one\.mjs listens at port 4000: it listens with an http\.Server \(port 9090\)\./,
+  });
 });
 
 test('exported servers and upgrade functions', async (t) => {

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -184,10 +186,16 @@ test('a method is called on what it was found at', async (t) => {
 });
 
 test('a program that listens only as the main module is told to export its app', async (t) => {
-  for (const guard of ['require.main === module', 'module === require.main', 'import.meta.main']) {
-    const file = guard.includes('meta') ? 'a.mjs' : 'a.cjs';
-    const cwd = project(t, { [file]: `if (${guard}) console.log('listens');` });
-    await refused(loadApp('a', { cwd }), 'EXPORT', `as the main module (${guard}), which it is not here: export`);
+  const guards = {
+    'require.main === module': 'a.cjs',
+    'module === require.main': 'a.cjs',
+    'import.meta.main': 'a.mjs',
+    'process.argv[1]': 'b.mjs',
+  };
+  for (const [guard, file] of Object.entries(guards)) {
+    const condition = guard.includes('argv') ? `import.meta.url === 'file://' + ${guard}` : guard;
+    const cwd = project(t, { [file]: `if (${condition}) console.log('listens');` });
+    await refused(loadApp(file, { cwd }), 'EXPORT', `as the main module (${guard}), which it is not here: export`);
   }
 });
 
@@ -314,4 +322,21 @@ test('Koa 3 and fetch, from the examples', async (t) => {
   assert.match(hello.headers.get('x-response-time') ?? '', /ms$/);
   assert.equal((await get(t, koa, '/nowhere')).status, 404);
   assert.equal(await fetched(await loadApp('examples/fetch/app', { cwd: process.cwd() })), 'Hello, World!\n');
+});
+
+test('files that only require() can load are required', async (t) => {
+  const { extensions } = createRequire(import.meta.url);
+  extensions['.custom'] = (module, filename) => {
+    const text = readFileSync(filename, 'utf8');
+    if (text === '') throw new Error('empty, as asked');
+    (module as unknown as { exports: unknown }).exports = { app: () => text };
+  };
+  const files = { 'a.custom': 'from a.custom', 'b.custom': '', 'c.unknown': '' };
+  try {
+    assert.equal(call(await load(t, 'a.custom', files)), 'from a.custom');
+    await refused(load(t, 'b.custom', files), 'IMPORT', 'b.custom: Error: empty, as asked');
+    await refused(load(t, 'c.unknown', files), 'IMPORT', 'Unknown file extension');
+  } finally {
+    delete extensions['.custom'];
+  }
 });
