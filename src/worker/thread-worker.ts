@@ -23,7 +23,7 @@ import { Driver } from '../shared/driver.js';
 import { allocate, C, CLOSING, PATIENT, Shared } from '../shared/memory.js';
 import { Proxied } from '../shared/proxied.js';
 import { Routes } from '../shared/routes.js';
-import { ConnTable, REGISTERED } from '../shared/tconn.js';
+import { ConnTable, limitAfter, REGISTERED } from '../shared/tconn.js';
 import { Acceptor } from './acceptor.js';
 import { MainAccess } from './access.js';
 import { Worker } from './base.js';
@@ -278,6 +278,9 @@ export class ThreadWorker extends Worker {
       this.enqueueReq(conn);
       return;
     }
+    // No thread has seen it: it has as long for its first byte as one that a thread has given back.
+    if (table.deadline(fd) === 0)
+      table.setDeadline(fd, limitAfter(native.clock(), this.boot.config.headerTimeout * 1000));
     table.setFacts(fd, table.facts(fd) | REGISTERED);
     table.handOver(fd, false);
     if (this.driver.register(fd, generation) < 0 && table.seize(fd, generation)) this.lingerer.end(conn, '');

@@ -55,6 +55,18 @@ describe('no thread can take a request', { timeout: 120_000 }, () => {
     await server.stop();
   });
 
+  it('who comes then and sends nothing has --header-timeout, as ever', async () => {
+    const server = await start(['--threads', '1', '--thread-concurrency', '1', '--header-timeout', '1']);
+    const held = ask(server.port, '/await?ms=2000');
+    await until(async () => (await status(server)).inflight === 1, { what: 'the request in hand' });
+    const waiting = ask(server.port, '/');
+    await until(async () => (await status(server)).queued === 1, { what: 'main to know that none is free' });
+    const silent = await server.connect();
+    assert.equal(await silent.end(), '');
+    assert.deepEqual([(await held).status, (await waiting).status], [200, 200]);
+    await server.stop();
+  });
+
   it('all have --thread-concurrency in hand and only await: the same', async () => {
     const server = await start(['--threads', '2', '--thread-concurrency', '1', ...QUEUE]);
     const held = [1, 2].map(() => ask(server.port, '/await?ms=3000'));
