@@ -10,6 +10,7 @@ import { after, describe, it } from 'node:test';
 import { HttpServer } from '../support/http-server.js';
 import { until } from '../support/poll.js';
 import type { RawClient } from '../support/raw-client.js';
+import { askStream, CERT_ARGS, openSession } from '../support/tls.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'tunicorn-answered-'));
 const servers: HttpServer[] = [];
@@ -162,6 +163,19 @@ describe('a thread that ends behind a whole response', { timeout: 120_000 }, () 
       client.destroy();
       assert.deepEqual(await server.lines(2), ['POST read&then=exit 200', 'GET next 200']);
     }
+    await server.stop();
+  });
+
+  it('a stream of HTTP/2: it is whole, and those beside it on the session go on', async () => {
+    const server = await start(...CERT_ARGS, '--http-protocols', 'h2');
+    const session = await openSession(server.port);
+    for (const q of ['as=plain&then=exit', 'as=chunked&then=exit&in=timer', 'as=ended&then=exit']) {
+      const { headers, body } = await askStream(session, `/?${q}`);
+      assert.deepEqual([headers[':status'], body.toString()], [200, 'ok'], q);
+      assert.equal((await askStream(session, '/?next')).headers[':status'], 200);
+      assert.deepEqual(await server.lines(2), [`GET ${q} 200`, 'GET next 200']);
+    }
+    session.close();
     await server.stop();
   });
 

@@ -47,7 +47,9 @@ class Rig {
   readonly file = join(mkdtempSync(join(folder, 'log-')), 'access.log');
   private readonly logs: ProcessLogs;
   private readonly conns = new Map<number, TConn>();
+  private readonly sockets = new Set<Socket>();
   private readonly ticker: NodeJS.Timeout;
+  private ended = false;
 
   constructor(app: string) {
     const epfd = ok(native.epollCreate());
@@ -99,7 +101,10 @@ class Rig {
     const conn = new TConn(fd, this.table.open(fd, 0));
     this.conns.set(fd, conn);
     this.pool.submit(conn);
-    return new Socket({ fd: ours, allowHalfOpen: false });
+    const socket = new Socket({ fd: ours, allowHalfOpen: false });
+    this.sockets.add(socket);
+    socket.once('close', () => this.sockets.delete(socket));
+    return socket;
   }
 
   /** What the table says of each connection, for who looks for one that was forgotten. */
@@ -118,10 +123,17 @@ class Rig {
     return [`leader ${shared.control[C.LEADER]} queued ${shared.control[C.QUEUED]}`, ...words, ...threads].join('\n');
   }
 
-  async end(): Promise<Map<string, string[]>> {
+  async end(): Promise<void> {
+    if (this.ended) return;
+    this.ended = true;
+    for (const socket of this.sockets) socket.destroy();
     await this.pool.stop(3000);
     clearInterval(this.ticker);
     this.logs.close();
+  }
+
+  /** Statuses in the access log, by the number of the request. */
+  lines(): Map<string, string[]> {
     const lines = new Map<string, string[]>();
     for (const line of readFileSync(this.file, 'utf8').split('\n').slice(0, -1)) {
       const [, id, status] = /^\/(\d+)\/\S+ (\d+)$/.exec(line) ?? assert.fail(`the line ${line}`);
@@ -200,9 +212,13 @@ for (const app of ['answered.js', 'answered-fetch.js']) {
     t.diagnostic(`SEED=${seed}`);
     const random = new Random(seed);
     const rig = new Rig(app);
+    let over = false;
+    t.after(() => {
+      over = true;
+      return rig.end();
+    });
     const { control } = rig.shared;
     await rig.pool.start();
-    let over = false;
     const clients = Array.from({ length: CLIENTS }, (_, i) => new Client(rig, seed + i, (i + 1) * 10_000_000));
     const load = Promise.all(clients.map((client) => client.run(() => over)));
     for (let kills = 0; kills < KILLS; kills++) {
@@ -218,7 +234,8 @@ for (const app of ['answered.js', 'answered-fetch.js']) {
     over = true;
     const late = sleep(30_000, 'late', { ref: false });
     if ((await Promise.race([load, late])) === 'late') assert.fail(`nobody answers: ${rig.waiting()}`);
-    const lines = await rig.end();
+    await rig.end();
+    const lines = rig.lines();
     const fates = new Map(clients.flatMap((client) => [...client.fates]));
     const count = (what: (fate: Fate) => boolean) => [...fates.values()].filter(what).length;
     const refused = count((fate) => typeof fate === 'number' && fate !== 200);
