@@ -243,6 +243,26 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
     await arbiter.cleanup();
   });
 
+  it('one that changes its user or its umask is told of the settings for that', async () => {
+    await withServer('identity.mjs', async (server) => assert.match(await get(server), /^umask \d+$/));
+    const told = {
+      umask:
+        'TunicornError: process.umask() cannot change it in a thread: start tunicorn with it (umask 077 in a shell, UMask= in systemd).',
+      setuid: 'TunicornError: process.setuid() cannot change it in a thread: start tunicorn with --user nobody.',
+      setegid: 'TunicornError: process.setegid() cannot change it in a thread: start tunicorn with --group 65534.',
+      setgroups:
+        'TunicornError: process.setgroups() cannot change it in a thread: start tunicorn with --user and --group.',
+    };
+    for (const [call, text] of Object.entries(told)) {
+      const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', `${FIXTURES}identity.mjs`], {
+        CALL: call,
+      });
+      assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+      assert.ok(arbiter.log.includes(text), arbiter.log);
+      await arbiter.cleanup();
+    }
+  });
+
   it('one that forks workers itself is told so', async () => {
     for (const kind of ['gthread', 'sync']) {
       const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--worker-class', kind, `${FIXTURES}cluster.mjs`]);
