@@ -70,7 +70,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     // What finds the thread's own server at req.socket.server (http-proxy-middleware does) may listen there.
     if (app.kind === 'node') app.hooks ??= listenersOf(threadServer());
     if (hooks !== null) app = await hooked(app, hooks);
-    thread = new PoolThread(task, app, logs);
+    thread = new PoolThread(task, app, logs, ending);
   } catch (error) {
     sendFailed(port, error);
     return;

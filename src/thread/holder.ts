@@ -26,6 +26,7 @@ import {
   SERVED_ONE,
 } from '../shared/tconn.js';
 import { AccessLines } from './access-log.js';
+import type { Ending } from './ending.js';
 import { Lanes } from './lanes.js';
 
 export interface HandlerOptions {
@@ -39,6 +40,8 @@ export interface HandlerOptions {
   keepAlive: boolean;
   app: App;
   log: Logger;
+  /** What the program does at its end. Default: nothing. */
+  ending?: Ending;
   /** Where requests are told of when they are over. */
   logs: Pick<ProcessLogs, 'access' | 'statsd'>;
   /** A connection has more to be done, in a turn of its own: see resume(). */
