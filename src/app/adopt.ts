@@ -7,7 +7,7 @@
  *     listen() of ┬ the first http.Server, or that of the wanted port: adopted
  *                 ├ another http.Server on the same port (Fastify: localhost is two addresses): belongs to it
  *                 ├ another http.Server, https, http2: is told that it listens, serves nothing, a warning
- *                 └ any other net.Server: Node's own listen()
+ *                 └ any other net.Server: Node's own listen(), at a socket that threads share (plain-listen.ts)
  */
 import { createRequire } from 'node:module';
 import { Server as NetServer } from 'node:net';
@@ -15,6 +15,7 @@ import { isMainThread } from 'node:worker_threads';
 import type { Logger } from '../log.js';
 import { Server } from '../node-http.js';
 import { resources, untilIdle } from './idle.js';
+import { listenPlainly, type OpenShared } from './plain-listen.js';
 
 /** For how long an http.Server may still follow an https.Server that listens, ms. */
 const TLS_MS = 1000;
@@ -28,6 +29,8 @@ export interface AdoptionOptions {
   log: Logger;
   /** Another thread says the same: only errors are logged. */
   quiet: boolean;
+  /** How plain servers listen in every thread. Default: as Node's own, in one of them. */
+  openShared?: OpenShared;
 }
 
 type Listen = (this: NetServer, ...args: unknown[]) => NetServer;
@@ -64,7 +67,11 @@ export class Adoption {
     prototype.listen = function listen(...args) {
       // Node's own says what is wrong with one that listens already.
       const kind = this.listening ? null : kindOf(this);
-      if (kind === null) return nodes.apply(this, args);
+      if (kind === null) {
+        const { openShared } = adoption.o;
+        if (this.listening || openShared === undefined) return nodes.apply(this, args);
+        return listenPlainly(this, nodes, args, openShared);
+      }
       adoption.listens(this, kind, args);
       return this;
     };

@@ -2,7 +2,7 @@
  * The end of a program. One that cleans up behind itself (closes its database, sends what its telemetry holds) does so in a listener
  * for SIGTERM, and then exits. A signal is the process's and comes to no thread; so a thread that ends in peace calls these listeners itself,
  * behind its last request, and gives them time as Node does: until the program exits or signals itself, or nothing is left in the
- * event loop; but not longer than the thread has.
+ * event loop; but not longer than the thread has. Upgraded connections are no requests: it is the program that knows how to part from them.
  */
 import { isMainThread } from 'node:worker_threads';
 import { resources, untilIdle } from '../app/idle.js';
@@ -16,7 +16,10 @@ const REST_MS = 500;
 type Listener = (signal: string, number: number) => unknown;
 
 export class Ending {
+  /** The program has exited, as far as it can. */
+  exited = false;
   private readonly log: Logger;
+  private running: Promise<void> | null = null;
   /** Class sync: the program's listeners. */
   private readonly kept: Listener[] = [];
   /** What is there without the program: nothing in a thread of its own; in class sync also main's timer for the thread's end. */
@@ -37,14 +40,17 @@ export class Ending {
     });
   }
 
-  /** Calls the listeners, if there are any, and resolves when the program has ended or ms are over. Never rejects. */
+  /** Calls the listeners, once, if there are any, and resolves when the program has ended or ms are over. Never rejects. */
   async run(ms: number): Promise<void> {
-    const listeners = isMainThread ? this.kept.splice(0) : (process.rawListeners(SIGNAL) as Listener[]);
-    if (listeners.length === 0) return;
+    const listeners = isMainThread ? this.kept : (process.rawListeners(SIGNAL) as Listener[]);
+    if (listeners.length > 0) this.running ??= this.call(listeners, ms);
+    await this.running;
+  }
+
+  private async call(listeners: readonly Listener[], ms: number): Promise<void> {
     const until = performance.now() + ms - Math.min(REST_MS, ms / 4);
-    let exited = false;
     const restore = takeExit(() => {
-      exited = true;
+      this.exited = true;
     });
     for (const listener of listeners) {
       try {
@@ -53,11 +59,12 @@ export class Ending {
         this.log.error(`Error in the app's listener for ${SIGNAL}`, error);
       }
     }
-    const idle = await untilIdle(this.baseline, () => exited || performance.now() >= until);
+    const idle = await untilIdle(this.baseline, () => this.exited || performance.now() >= until);
     if (idle) process.exit();
-    else if (!exited)
+    else if (!this.exited)
       this.log.warning(`The app listens for ${SIGNAL} and has not ended itself (process.exit()) in time; going on`);
-    restore();
+    // A program that has exited may say so again; in class sync the worker itself is to exit.
+    if (isMainThread || !this.exited) restore();
   }
 }
 

@@ -22,6 +22,7 @@ import { C, Shared, T } from '../shared/memory.js';
 import { Ending } from './ending.js';
 import { PoolThread, send } from './pool-thread.js';
 import { guardProcess } from './process-wide.js';
+import { openShared } from './shared-port.js';
 import { takeStdio } from './stdio.js';
 
 /** The task: resolves when the thread has stopped in peace. */
@@ -57,7 +58,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     guardProcess(!isMainThread);
     if (config.sendfile) installSendfile();
     const quiet = Atomics.compareExchange(shared.control, C.ADOPTION_TOLD, 0, 1) !== 0;
-    const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet });
+    const adoption = new Adoption({ address: task.address || 'http://127.0.0.1:8000', log, quiet, openShared });
     adoption.install();
     // Less than a thread may take that replaces another one, so that its error is told and not its end.
     const listenMs = 0.9 * bootMs(config) || undefined;
@@ -69,7 +70,7 @@ export default async function life(task: ThreadTask): Promise<void> {
     // What finds the thread's own server at req.socket.server (http-proxy-middleware does) may listen there.
     if (app.kind === 'node') app.hooks ??= listenersOf(threadServer());
     if (hooks !== null) app = await hooked(app, hooks);
-    thread = new PoolThread(task, app, logs);
+    thread = new PoolThread(task, app, logs, ending);
   } catch (error) {
     sendFailed(port, error);
     return;

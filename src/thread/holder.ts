@@ -18,6 +18,7 @@ import type { Driver } from '../shared/driver.js';
 import { C, CLOSING, type Shared, T } from '../shared/memory.js';
 import { type ConnTable, limitAfter, OWNER_FREE, OWNER_THREAD, READ_AHEAD, REGISTERED } from '../shared/tconn.js';
 import { AccessLines } from './access-log.js';
+import type { Ending } from './ending.js';
 import { Lanes } from './lanes.js';
 
 export interface HandlerOptions {
@@ -31,6 +32,8 @@ export interface HandlerOptions {
   keepAlive: boolean;
   app: App;
   log: Logger;
+  /** What the program does at its end. Default: nothing. */
+  ending?: Ending;
   /** Where requests are told of when they are over. */
   logs: Pick<ProcessLogs, 'access' | 'statsd'>;
   /** A connection has more to be done, in a turn of its own: see resume(). */

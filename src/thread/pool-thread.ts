@@ -24,6 +24,7 @@ import type { Selector } from '../selector/selector.js';
 import { Driver } from '../shared/driver.js';
 import { ACTIVE, C, CONN_WORDS, PARKED, Shared, T, TAKEN } from '../shared/memory.js';
 import { ConnTable, FACTS } from '../shared/tconn.js';
+import type { Ending } from './ending.js';
 import { Handler } from './handle.js';
 import { handBack, holdsNothing, isRetiring } from './retire.js';
 import { sweep } from './sweep.js';
@@ -68,7 +69,7 @@ export class PoolThread {
   private finish: () => void = () => {};
   readonly ended: Promise<void>;
 
-  constructor(task: ThreadTask, app: App, logs: ProcessLogs) {
+  constructor(task: ThreadTask, app: App, logs: ProcessLogs, ending: Ending) {
     const { log } = logs;
     this.task = task;
     this.log = log;
@@ -94,6 +95,7 @@ export class PoolThread {
       config: task.config,
       keepAlive: task.keepAlive,
       app,
+      ending,
       log,
       logs,
       again: (conn) => this.again(conn),

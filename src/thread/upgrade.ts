@@ -17,7 +17,7 @@ import { makeRequest } from '../http/message.js';
 import { threadServer } from '../http/observe.js';
 import { openSocket } from '../http/upgrade.js';
 import { EAGAIN, native } from '../native/binding.js';
-import { C } from '../shared/memory.js';
+import { C, CLOSING, T } from '../shared/memory.js';
 import { IN_HAND, REGISTERED, UPGRADED } from '../shared/tconn.js';
 import type { Handler } from './handle.js';
 import { isRetiring } from './retire.js';
@@ -112,14 +112,28 @@ export function handOver(handler: Handler, conn: Connection, event: HookEvent, m
 
 /**
  * Called now and then: upgraded connections of a thread that is being replaced, or of a worker that stops, are closed in peace
- * when --graceful-timeout is all but over.
+ * when --graceful-timeout is all but over. A program that listens for SIGTERM parts from them itself, as soon as nothing else is left.
  */
 export function partUpgraded(handler: Handler, now: number): void {
-  const { config, shared } = handler.o;
+  const { config, shared, ending } = handler.o;
   if (handler.upgraded.size === 0) return;
   if (!isRetiring(handler) && shared.control[C.DRAINING] === 0) return;
   if (handler.leavingAt === 0) handler.leavingAt = now || 1;
-  if (((now - handler.leavingAt) | 0) >= config.gracefulTimeout * 1000 - REST_MS) closeUpgraded(handler);
+  const left = config.gracefulTimeout * 1000 - ((now - handler.leavingAt) | 0);
+  if (onlyUpgraded(handler)) void ending?.run(left);
+  if (ending?.exited || left <= REST_MS) closeUpgraded(handler);
+}
+
+/** No request is in hand, and none will be: the thread takes nothing new, or the worker has no other connections. */
+function onlyUpgraded(handler: Handler): boolean {
+  if (handler.inHand > 0) return false;
+  // Of what else it owns a request may come.
+  for (const conn of handler.connections.values()) if (conn.upgraded === null && handler.owns(conn)) return false;
+  if (isRetiring(handler)) return true;
+  const { control, threads } = handler.o.shared;
+  let open = control[C.OPEN];
+  for (let slot = 1; slot <= threads; slot++) open -= control[handler.o.shared.threadWord(slot, T.UPGRADED)];
+  return control[C.DRAINING] === CLOSING && open <= 0;
 }
 
 /** Closes them; their 'close' events follow. */

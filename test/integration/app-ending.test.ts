@@ -1,9 +1,11 @@
 /** What a program does at SIGTERM it does in each thread that ends in peace, after its last request. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { WebSocket } from 'ws';
 import { HttpServer } from '../support/http-server.js';
 import { until } from '../support/poll.js';
 
@@ -82,6 +84,23 @@ describe('the end of a program, by SIGTERM', { concurrency: 2 }, () => {
       assert.equal(server.spawned.length, 1, server.log);
       assert.doesNotMatch(server.log, /ERROR|Worker exiting/);
     }));
+
+  for (const [what, signal] of Object.entries({ 'the end of the server': 'SIGTERM', 'a reload': 'SIGHUP' } as const)) {
+    it(`WebSockets are no requests: the program ends them, at ${what}`, () =>
+      withProgram('websocket', ['--threads', '1'], async (server, notes) => {
+        await server.stillServes('/');
+        const ws = new WebSocket(`ws://127.0.0.1:${server.port}/`);
+        await once(ws, 'open');
+        server.kill(signal);
+        const [code] = await once(ws, 'close');
+        assert.equal(code, 1001);
+        await until(() => notes().length === 3, { what: 'the end of the thread' });
+        assert.deepEqual(notes(), [SIGNAL, 'close', 'exit 0 false']);
+        if (signal === 'SIGHUP') server.kill('SIGTERM');
+        assert.deepEqual(await server.ended, { code: 0, signal: null }, server.log);
+        assert.doesNotMatch(server.log, /ERROR|WARNING/);
+      }));
+  }
 
   it('a listener that throws is logged', () =>
     withProgram('throws', ['--threads', '1'], async (server, notes) => {

@@ -1,7 +1,8 @@
 /** Programs that listen themselves: their listener is adopted, their port ignored. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { type AddressInfo, connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -171,7 +172,7 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
       await until(async () => (await get(server)) === 'server true', { what: 'the late listener' });
     }));
 
-  it('a second http.Server is told that it listens and is not served; a plain TCP server is left alone', () =>
+  it('a second http.Server is told that it listens and is not served; a plain TCP server listens', () =>
     withServer('second.mjs', async (server) => {
       const port = Number(await get(server));
       let text = '';
@@ -180,6 +181,41 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
       assert.match(server.log, /\[WARNING\] an http\.Server \(port 9090\) is not served: .*program of its own/);
       assert.equal([...server.log.matchAll(ADOPTED)].length, 1);
     }));
+
+  it('a plain TCP server listens in every thread, at one port, and goes on behind a reload', async () => {
+    const found = createServer().listen(0);
+    await once(found, 'listening');
+    const { port } = found.address() as AddressInfo;
+    const env = { TCP: `${port}` };
+    const taken = new HttpServer([CLI, '-b', '127.0.0.1:0', '--threads', '1', `${FIXTURES}tcp.mjs`], env);
+    try {
+      await taken.waitFor('tcp EADDRINUSE');
+    } finally {
+      await taken.cleanup();
+      found.close();
+      await once(found, 'close');
+    }
+    const server = await HttpServer.start('test/integration/fixtures/adopt/tcp.mjs', ['--threads', '2'], {
+      TCP: `${port}`,
+    });
+    try {
+      assert.equal(await get(server), 'http');
+      const threads = new Set<string>();
+      const ask = async () => {
+        let text = '';
+        for await (const chunk of connect(port, 'localhost').setEncoding('utf8')) text += chunk;
+        assert.match(text, /^tcp \d+$/);
+        threads.add(text);
+      };
+      await until(() => ask().then(() => threads.size === 2), { what: 'both threads' });
+      process.kill(server.pid, 'SIGHUP');
+      await until(() => ask().then(() => threads.size === 4), { what: 'fresh threads' });
+      await until(() => /Reloaded 2 threads/.test(server.log), { what: 'the reload' });
+      assert.doesNotMatch(server.log, /ERROR/);
+    } finally {
+      await server.stop();
+    }
+  });
 
   it('one that listens only for TLS: the error says so', async () => {
     const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', `${FIXTURES}https.mjs`]);
@@ -205,6 +241,26 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
     assert.match(arbiter.log, /chdir\.mjs: TunicornError: process\.chdir\(\) cannot leave \S+ in a thread/);
     assert.ok(arbiter.log.includes(`start tunicorn with --chdir ${folder}.`), arbiter.log);
     await arbiter.cleanup();
+  });
+
+  it('one that changes its user or its umask is told of the settings for that', async () => {
+    await withServer('identity.mjs', async (server) => assert.match(await get(server), /^umask \d+$/));
+    const told = {
+      umask:
+        'TunicornError: process.umask() cannot change it in a thread: start tunicorn with it (umask 077 in a shell, UMask= in systemd).',
+      setuid: 'TunicornError: process.setuid() cannot change it in a thread: start tunicorn with --user nobody.',
+      setegid: 'TunicornError: process.setegid() cannot change it in a thread: start tunicorn with --group 65534.',
+      setgroups:
+        'TunicornError: process.setgroups() cannot change it in a thread: start tunicorn with --user and --group.',
+    };
+    for (const [call, text] of Object.entries(told)) {
+      const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', `${FIXTURES}identity.mjs`], {
+        CALL: call,
+      });
+      assert.deepEqual(await arbiter.ended, { code: 4, signal: null }, arbiter.log);
+      assert.ok(arbiter.log.includes(text), arbiter.log);
+      await arbiter.cleanup();
+    }
   });
 
   it('one that forks workers itself is told so', async () => {
