@@ -172,8 +172,9 @@ describe('a thread that ends behind a whole response', { timeout: 120_000 }, () 
     for (const q of ['as=plain&then=exit', 'as=chunked&then=exit&in=timer', 'as=ended&then=exit']) {
       const { headers, body } = await askStream(session, `/?${q}`);
       assert.deepEqual([headers[':status'], body.toString()], [200, 'ok'], q);
+      // On a connection of its own: its line may come before main has heard of the thread's end.
       assert.equal((await askStream(session, '/?next')).headers[':status'], 200);
-      assert.deepEqual(await server.lines(2), [`GET ${q} 200`, 'GET next 200']);
+      assert.deepEqual((await server.lines(2)).sort(), [`GET ${q} 200`, 'GET next 200']);
     }
     session.close();
     await server.stop();
