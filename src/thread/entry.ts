@@ -64,9 +64,11 @@ export default async function life(task: ThreadTask): Promise<void> {
     const listenMs = 0.9 * bootMs(config) || undefined;
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
+    const zone = process.env.TZ;
     const told = tellExit(config.app, port, log);
     app = await loadApp(config.app, { cwd: config.chdir, adoption, listenMs });
     process.off('exit', told);
+    if (!quiet && !isMainThread) warnOfZone(zone, log);
     // What finds the thread's own server at req.socket.server (http-proxy-middleware does) may listen there.
     if (app.kind === 'node') app.hooks ??= listenersOf(threadServer());
     if (hooks !== null) app = await hooked(app, hooks);
@@ -110,6 +112,13 @@ function sendFailed(port: MessagePort, error: unknown): void {
     stack: causeStack(error),
     exitCode: known && error.exitCode === APP_LOAD_ERROR ? APP_LOAD_ERROR : WORKER_BOOT_ERROR,
   });
+}
+
+/** Node lets the main thread alone set the time zone; an app would find wrong hours without a word. */
+function warnOfZone(before: string | undefined, log: Logger): void {
+  const { TZ } = process.env;
+  if (TZ === before || TZ === undefined) return;
+  log.warning(`The app sets TZ to ${TZ}, which has no effect in threads: start tunicorn with --env TZ=${TZ}.`);
 }
 
 /** Sees to it that an app that exits while it is loaded is known as one; returns the listener, to be taken off when it is loaded. */

@@ -263,6 +263,28 @@ describe('http, which server is the app', { concurrency: 2 }, () => {
     }
   });
 
+  it('one that sets its time zone is told that it has no effect, once, and what has', async () => {
+    const warning =
+      /The app sets TZ to Asia\/Tokyo, which has no effect in threads: start tunicorn with --env TZ=Asia\/Tokyo/g;
+    await withServer(
+      'zone.mjs',
+      async (server) => {
+        await get(server);
+        await server.waitFor('The app sets TZ');
+        assert.equal([...server.log.matchAll(warning)].length, 1, server.log);
+      },
+      ['--threads', '2', '--env', 'TZ=UTC'],
+    );
+    await withServer(
+      'zone.mjs',
+      async (server) => {
+        assert.equal(await get(server), 'hour 9');
+        assert.doesNotMatch(server.log, /WARNING/);
+      },
+      ['--env', 'TZ=Asia/Tokyo'],
+    );
+  });
+
   it('one that forks workers itself is told so', async () => {
     for (const kind of ['gthread', 'sync']) {
       const arbiter = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--worker-class', kind, `${FIXTURES}cluster.mjs`]);
