@@ -65,9 +65,9 @@ export default async function life(task: ThreadTask): Promise<void> {
     const { pid, ppid } = process;
     hooks = await loadThreadHooks({ pid, ppid, age: task.workerAge, slot, threadId, cfg: config, log });
     const zone = process.env.TZ;
-    const told = tellExit(config.app, port, log);
-    app = await loadApp(config.app, { cwd: config.chdir, adoption, listenMs });
-    process.off('exit', told);
+    app = await tellingExit(config.app, port, log, () =>
+      loadApp(config.app, { cwd: config.chdir, adoption, listenMs }),
+    );
     if (!quiet && !isMainThread) warnOfZone(zone, log);
     // What finds the thread's own server at req.socket.server (http-proxy-middleware does) may listen there.
     if (app.kind === 'node') app.hooks ??= listenersOf(threadServer());
@@ -121,8 +121,8 @@ function warnOfZone(before: string | undefined, log: Logger): void {
   log.warning(`The app sets TZ to ${TZ}, which has no effect in threads: start tunicorn with --env TZ=${TZ}.`);
 }
 
-/** Sees to it that an app that exits while it is loaded is known as one; returns the listener, to be taken off when it is loaded. */
-function tellExit(app: string, port: MessagePort, log: Logger): (code: number) => void {
+/** What load() gives. An app that exits meanwhile is known as one. */
+async function tellingExit<T>(app: string, port: MessagePort, log: Logger, load: () => Promise<T>): Promise<T> {
   const told = (code: number): void => {
     const call = `process.exit(${code})`;
     const error = loadError('EXIT', `${app} called ${call} while it was loaded.`, new Error(call));
@@ -132,7 +132,11 @@ function tellExit(app: string, port: MessagePort, log: Logger): (code: number) =
     process.exitCode = APP_LOAD_ERROR;
   };
   process.once('exit', told);
-  return told;
+  try {
+    return await load();
+  } finally {
+    process.off('exit', told);
+  }
 }
 
 /** post_thread_init, and the app with the hooks around its handler, if there are any. */

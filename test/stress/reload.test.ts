@@ -209,7 +209,7 @@ test('an app that is broken changes nothing, and the next HUP finds it repaired'
   for (const [first, says] of [
     ['throw new Error("as asked")', 'as asked'],
     ['this is no JavaScript', 'SyntaxError'],
-    ['process.exit(7)', 'ended before it was ready'],
+    ['process.exit(7)', 'called process.exit(7) while it was loaded'],
   ]) {
     app.write('broken', first);
     await hup(server, /\[ERROR\] Thread \d+ cannot be replaced \(reload\), it goes on/);
