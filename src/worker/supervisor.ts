@@ -194,6 +194,7 @@ export class Supervisor {
     let heavy = 0;
     let present = 0;
     let lightUs = 0;
+    let lightRequests = 0;
     let any = false;
     const { pool } = this.o;
     for (let slot = 1; slot <= threads; slot++) {
@@ -233,7 +234,10 @@ export class Supervisor {
       const works = isBusy && cpuUs > Math.max(HELD_UP_US * Math.max(1, requests), HELD_UP_SHARE * elapsedUs);
       if (works || this.still[slot] > BLOCKED_US) this.heldUp[slot] = MEMORY;
       else if (this.heldUp[slot] > 0) this.heldUp[slot]--;
-      if (this.heldUp[slot] === 0) lightUs += cpuUs;
+      if (this.heldUp[slot] === 0) {
+        lightUs += cpuUs;
+        lightRequests += requests;
+      }
       const turns = native.loopTurns(slot);
       this.unturned[slot] = isBusy && turns === this.turns[slot] ? this.unturned[slot] + elapsedUs : 0;
       this.turns[slot] = turns;
@@ -255,7 +259,7 @@ export class Supervisor {
       }
     }
     this.held = held;
-    const lights = this.o.light.threads(elapsedUs, lightUs);
+    const lights = this.o.light.threads(elapsedUs, lightUs, lightRequests);
     Atomics.store(control, C.WANTED, Math.min(threads, held + lights));
     // Nobody watches, or too few of those who could are not held up: one more thread comes and looks.
     if (active < threads && (active - heldActive < lights || Atomics.load(control, C.LEADER) === 0)) pool.wakeParked();

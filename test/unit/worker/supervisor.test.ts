@@ -103,8 +103,8 @@ test('light requests get as many threads as they are worth, beside those that ar
     shared,
     pool: pool as never,
     light: {
-      threads(elapsedUs, cpuUs) {
-        light = [elapsedUs, cpuUs];
+      threads(elapsedUs, cpuUs, requests) {
+        light = [elapsedUs, cpuUs, requests];
         return lights;
       },
     },
@@ -124,7 +124,7 @@ test('light requests get as many threads as they are worth, beside those that ar
     control[shared.threadWord(1, T.STATE)] = ACTIVE;
     control[C.LEADER] = 1;
     supervisor.start();
-    await until(() => light[1] > 0, { what: 'CPU time of light requests' });
+    await until(() => light[1] > 0 && light[2] > 0, { what: 'CPU time of light requests' });
     assert.deepEqual([control[C.WANTED], woken], [1, 0]);
     lights = 3;
     await until(() => control[C.WANTED] === 3 && woken > 2, { what: 'others to be woken' });
