@@ -11,8 +11,8 @@
 const FULL_SHARE = 0.85;
 /** ... provided that they take so much in the mean, microseconds. */
 const WORTH_US = 26;
-/** Over which time that is known, microseconds. */
-const WINDOW_US = 20_000;
+/** Over which time that is known, microseconds. A thread's code is slow at first: what it costs then says nothing. */
+const WINDOW_US = 250_000;
 
 export class LightLoad {
   private readonly cpus: number;

@@ -12,29 +12,29 @@ function after(load: LightLoad, ms: number, share: number, us = 50): number {
 test('one thread, until it is full for a while; then one more for each CPU that is full', () => {
   const load = new LightLoad(4);
   assert.equal(load.threads(0, 0, 0), 1);
-  assert.equal(after(load, 500, 0.8), 1);
-  assert.equal(after(load, 4, 1), 1);
-  assert.equal(after(load, 200, 1), 2);
-  assert.equal(after(load, 200, 1.6), 2);
-  assert.equal(after(load, 200, 2), 3);
-  assert.equal(after(load, 200, 8), 4);
+  assert.equal(after(load, 2000, 0.8), 1);
+  assert.equal(after(load, 40, 1), 1);
+  assert.equal(after(load, 2000, 1), 2);
+  assert.equal(after(load, 2000, 1.6), 2);
+  assert.equal(after(load, 2000, 2), 3);
+  assert.equal(after(load, 2000, 8), 4);
   // Two that share what one would be full of stay two.
-  assert.equal(after(load, 500, 1.1), 2);
-  assert.equal(after(load, 200, 0.5), 1);
+  assert.equal(after(load, 2000, 1.1), 2);
+  assert.equal(after(load, 2000, 0.5), 1);
 });
 
 test('never more threads than CPUs; a look without time changes nothing', () => {
   const one = new LightLoad(1);
-  assert.equal(after(one, 500, 1), 1);
+  assert.equal(after(one, 2000, 1), 1);
   const load = new LightLoad(8);
-  assert.equal(load.threads(100_000, 200_000, 2000), 3);
+  assert.equal(load.threads(500_000, 1_000_000, 10_000), 3);
   assert.equal(load.threads(0, 0, 0), 3);
-  assert.equal(load.threads(100_000, 0, 0), 1);
+  assert.equal(load.threads(500_000, 0, 0), 1);
 });
 
 test('the cheapest requests stay on one thread, however full it is', () => {
   const load = new LightLoad(4);
-  assert.equal(after(load, 500, 1, 11), 1);
-  assert.equal(after(load, 500, 1, 40), 2);
-  assert.equal(after(load, 500, 1.2, 21), 1);
+  assert.equal(after(load, 2000, 1, 11), 1);
+  assert.equal(after(load, 2000, 1, 40), 2);
+  assert.equal(after(load, 2000, 1.2, 21), 1);
 });
