@@ -10,7 +10,6 @@ const http = createRequire(import.meta.url)('node:http') as typeof Http;
 export const {
   createServer,
   IncomingMessage,
-  OutgoingMessage,
   request,
   STATUS_CODES,
   Server,
@@ -20,6 +19,10 @@ export const {
 } = http;
 export type ClientRequest = Http.ClientRequest;
 export type IncomingMessage = Http.IncomingMessage;
-export type OutgoingMessage = Http.OutgoingMessage;
 export type Server = Http.Server;
 export type ServerResponse = Http.ServerResponse;
+
+/** The symbol under which Node keeps something of an object of these; undefined in Nodes that do not. */
+export function symbolOf(object: object, description: string): symbol | undefined {
+  return Object.getOwnPropertySymbols(object).find((symbol) => symbol.description === description);
+}

@@ -4,13 +4,12 @@
  */
 import { EventEmitter } from 'node:events';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { symbolOf } from '../node-http.js';
 import { CONTROL, type ControlSource } from '../request.js';
 import type { Hooks, NodeApp, UpgradeListener } from './types.js';
 
 /** Node's flag behind the option captureRejections, which http.Server does not hand on. */
-const kCapture = Object.getOwnPropertySymbols(EventEmitter.prototype).find(
-  (symbol) => symbol.description === 'kCapture',
-);
+const kCapture = symbolOf(EventEmitter.prototype, 'kCapture');
 
 /** Makes the app of a server. Its close() closes the server, so that its 'close' listeners run. */
 export function serverApp(server: Server, source: string): NodeApp {

@@ -8,6 +8,7 @@ import { isIP } from 'node:net';
 import { parseAddress } from '../config/validate.js';
 import type { Logger } from '../log.js';
 import { EADDRINUSE, type Family, native } from '../native/binding.js';
+import { listenTcp } from '../native/tcp.js';
 import {
   adoptSocket,
   closeSockets,
@@ -170,28 +171,26 @@ function shareLeaving(port: number, leaving: readonly Listener[]): boolean {
 }
 
 function listenOnce(target: Target, options: SocketOptions): Listener | number {
-  const { family, address, port } = target;
-  const { backlog, reusePort } = options;
-  const unix = family === 'unix';
-  if (unix) {
-    const blocked = clearPath(address);
-    if (blocked < 0) return blocked;
-  }
-  const fd = native.socket(family);
+  const { family, address, port, v6Only } = target;
+  const { backlog, reusePort = false } = options;
+  if (family === 'unix') return listenUnix(address, options);
+  const fd = listenTcp(family, address, port, { backlog, reusePort, v6Only });
   if (fd < 0) return fd;
-  let result = unix ? 0 : native.setReuseAddr(fd);
-  if (result >= 0 && reusePort && !unix) result = native.setReusePort(fd);
-  if (result >= 0 && target.v6Only) result = native.setV6Only(fd);
-  if (result >= 0) result = unix ? bindUnix(fd, address, options) : native.bind(fd, family, address, port);
-  const inode = unix && result >= 0 ? inodeOf(address) : null;
-  if (result >= 0) result = native.listen(fd, backlog);
-  if (result < 0) {
-    native.close(fd);
-    if (inode !== null) unlinkIfSame(address, inode);
-    return result;
-  }
-  if (unix) return unixListener(fd, address, inode);
   // Port 0 has become a real one.
   const bound = native.getSockName(fd);
   return tcpListener(fd, tcpName(family, address, typeof bound === 'number' ? port : bound.port));
+}
+
+function listenUnix(path: string, options: SocketOptions): Listener | number {
+  const blocked = clearPath(path);
+  if (blocked < 0) return blocked;
+  const fd = native.socket('unix');
+  if (fd < 0) return fd;
+  let result = bindUnix(fd, path, options);
+  const inode = result >= 0 ? inodeOf(path) : null;
+  if (result >= 0) result = native.listen(fd, options.backlog);
+  if (result >= 0) return unixListener(fd, path, inode);
+  native.close(fd);
+  if (inode !== null) unlinkIfSame(path, inode);
+  return result;
 }

@@ -1,4 +1,5 @@
 /** Where in somebody's file an error is: for messages about a file that is not ours. */
+import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 /** A check of the syntax may take so long, ms. */
@@ -9,8 +10,7 @@ const BROKEN_MODULE = fileURLToPath(new URL('./broken-module.js', import.meta.ur
  * `file:line` of the first syntax error in a module or in what it imports: import() keeps it to itself. '' where nothing is
  * found. Never rejects.
  */
-export async function syntaxPlace(file: string): Promise<string> {
-  const { execFile } = await import('node:child_process');
+export function syntaxPlace(file: string): Promise<string> {
   const args = /\.[mc]?ts$/.test(file)
     ? ['--check', file]
     : ['--experimental-vm-modules', '--no-warnings', BROKEN_MODULE, file];

@@ -231,11 +231,7 @@ export class BodyReader {
       return 0;
     }
     this.takePieces();
-    if (result !== MESSAGE_DONE) return n;
-    const at = parser.inputAt + parser.consumed;
-    const early = parser.consumed < n ? Buffer.from(parser.memory.subarray(at, parser.inputAt + n)) : null;
-    this.messageDone(early, n === room);
-    return 0;
+    return result === MESSAGE_DONE ? this.lastRead(parser.consumed, n, room) : n;
   }
 
   /** The same by Content-Length. */
@@ -250,8 +246,13 @@ export class BodyReader {
     if (own !== null && this.bulk) this.pieces.push(n === room ? own : own.subarray(0, n));
     else this.pieces.push(Buffer.from(own === null ? memory.subarray(inputAt, inputAt + part) : own.subarray(0, n)));
     this.left -= part;
-    if (this.left > 0) return n;
-    // What follows the body came into the parser's memory, for the last piece has no buffer of its own.
+    // The last piece has no buffer of its own: what follows the body came into the parser's memory, too.
+    return this.left > 0 ? n : this.lastRead(part, n, room);
+  }
+
+  /** The message ends behind `part` of the n bytes in the parser's memory; 0: reading is over. */
+  private lastRead(part: number, n: number, room: number): number {
+    const { memory, inputAt } = this.parser;
     const early = part < n ? Buffer.from(memory.subarray(inputAt + part, inputAt + n)) : null;
     this.messageDone(early, n === room);
     return 0;

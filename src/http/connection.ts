@@ -38,7 +38,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   inHandler = false;
   /** The whole response was handed to the socket. */
   responded = false;
-  /** What the socket has been given is the whole response. */
+  /** The same, already while the call that gives it the last byte is under way: see outcome(). */
   private handed = false;
   /** finishRequest has to close: an error, Connection: close, HTTP/1.0. */
   last = false;

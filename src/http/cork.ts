@@ -5,15 +5,13 @@
  *
  * On the prototype, which middleware has taken its end() from.
  */
-import { ServerResponse } from '../node-http.js';
+import { ServerResponse, symbolOf } from '../node-http.js';
 import { drainResponse } from './drain.js';
 
 type Method = (this: ServerResponse, ...args: unknown[]) => unknown;
 
 const prototype = ServerResponse.prototype as unknown as { uncork: Method; end: Method };
-const kChunkedLength = Object.getOwnPropertySymbols(new ServerResponse({ method: 'GET' } as never)).find(
-  (symbol) => symbol.description === 'kChunkedLength',
-);
+const kChunkedLength = symbolOf(new ServerResponse({ method: 'GET' } as never), 'kChunkedLength');
 
 if (kChunkedLength !== undefined) {
   const keeps = kChunkedLength;

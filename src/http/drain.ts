@@ -1,10 +1,8 @@
 /** 'drain' of a response. */
-import { ServerResponse } from '../node-http.js';
+import { ServerResponse, symbolOf } from '../node-http.js';
 
 /** Node's flag behind writableNeedDrain, to be taken back at 'drain'. */
-const kNeedDrain = Object.getOwnPropertySymbols(new ServerResponse({ method: 'GET' } as never)).find(
-  (symbol) => symbol.description === 'kNeedDrain',
-);
+const kNeedDrain = symbolOf(new ServerResponse({ method: 'GET' } as never), 'kNeedDrain');
 
 /** The socket has room again: the response that waits for it goes on. */
 export function drainResponse(res: ServerResponse): void {

@@ -10,7 +10,7 @@
  */
 import fs, { type ReadStream } from 'node:fs';
 import { native } from '../native/binding.js';
-import { ServerResponse } from '../node-http.js';
+import { ServerResponse, symbolOf } from '../node-http.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
 import './cork.js';
@@ -52,10 +52,6 @@ const { write, end } = ServerResponse.prototype;
 const proto = fs.ReadStream.prototype as unknown as FileStream & ReadStream;
 const kBytesWritten = symbolOf(new ServerResponse({ method: 'GET' } as never), 'kBytesWritten');
 let installed = false;
-
-function symbolOf(object: object, description: string): symbol | undefined {
-  return Object.getOwnPropertySymbols(object).find((symbol) => symbol.description === description);
-}
 
 /** Once per thread; responses that are not the engine's are not touched. */
 export function installSendfile(): void {

@@ -3,7 +3,7 @@
  * server keeps that on itself, and so does one that is adopted or exported; requests of other apps have Node's defaults.
  */
 import type { Socket } from 'node:net';
-import { IncomingMessage, type Server, ServerResponse } from '../node-http.js';
+import { IncomingMessage, type Server, ServerResponse, symbolOf } from '../node-http.js';
 
 interface Parts {
   joinDuplicateHeaders?: boolean;
@@ -25,12 +25,10 @@ let last: Classes = { server: null, Request: IncomingMessage, Response: ServerRe
 /** A thread has one server, or two while another one takes over. */
 function classesOf(server: Server): Classes {
   if (last.server === server) return last;
-  const symbols = Object.getOwnPropertySymbols(server);
-  const named = (name: string) => symbols.find((symbol) => symbol.description === name);
   const own = server as unknown as Record<symbol, unknown>;
-  const Request = named('IncomingMessage');
-  const Response = named('ServerResponse');
-  const unique = named('kUniqueHeaders');
+  const Request = symbolOf(server, 'IncomingMessage');
+  const Response = symbolOf(server, 'ServerResponse');
+  const unique = symbolOf(server, 'kUniqueHeaders');
   last = {
     server,
     Request: (Request && (own[Request] as Classes['Request'])) || IncomingMessage,

@@ -2,17 +2,13 @@
  * Node 24's `req.signal`: it aborts when the request's socket closes, until Node's server detaches it from the socket at the end of the
  * response. The socket here outlives the request and the request its socket, so both are told what Node's own server would tell.
  */
-import { IncomingMessage } from '../node-http.js';
+import { IncomingMessage, symbolOf } from '../node-http.js';
 
 type Parts = Record<symbol, unknown>;
 
-function named(object: object, name: string): symbol | undefined {
-  return Object.getOwnPropertySymbols(object).find((symbol) => symbol.description === name);
-}
-
 /** Undefined in Nodes that have no such signal. */
-const kDetach = named(IncomingMessage.prototype, 'kDetachAbortSignal');
-const kController = named(new IncomingMessage(null as never), 'kAbortController');
+const kDetach = symbolOf(IncomingMessage.prototype, 'kDetachAbortSignal');
+const kController = symbolOf(new IncomingMessage(null as never), 'kAbortController');
 
 /** The response is over: what becomes of the connection is none of the request's business. */
 export function detachSignal(req: IncomingMessage): void {

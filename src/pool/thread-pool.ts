@@ -196,25 +196,17 @@ export class ThreadPool {
 
   /** Requests in hand on all threads. */
   get inflight(): number {
-    return this.sum(T.INFLIGHT);
+    return this.shared.sum(T.INFLIGHT);
   }
 
   /** Connections that have left HTTP and stay with their threads. */
   get upgraded(): number {
-    return this.sum(T.UPGRADED);
+    return this.shared.sum(T.UPGRADED);
   }
 
   /** Requests finished since the start, modulo 2^32. */
   get served(): number {
-    return this.sum(T.SERVED) >>> 0;
-  }
-
-  private sum(word: number): number {
-    let n = 0;
-    for (let slot = 1; slot <= this.shared.threads; slot++) {
-      n = (n + this.shared.control[this.shared.threadWord(slot, word)]) | 0;
-    }
-    return n;
+    return this.shared.sum(T.SERVED) >>> 0;
   }
 
   /** visits: how often owners were done with it then; a notice of an earlier visit says nothing about this future. */

@@ -137,6 +137,13 @@ export class Shared {
     return Atomics.load(this.control, this.threadWord(slot, T.RETIRING)) === 0;
   }
 
+  /** A word of all threads together, as int32. */
+  sum(word: number): number {
+    let n = 0;
+    for (let slot = 1; slot <= this.threads; slot++) n = (n + this.control[this.threadWord(slot, word)]) | 0;
+    return n;
+  }
+
   /** Index in `control` of a word of a thread. */
   threadWord(slot: number, word: number): number {
     return CONTROL_WORDS + slot * THREAD_WORDS + word;

@@ -130,10 +130,8 @@ function onlyUpgraded(handler: Handler): boolean {
   // Of what else it owns a request may come.
   for (const conn of handler.connections.values()) if (conn.upgraded === null && handler.owns(conn)) return false;
   if (isRetiring(handler)) return true;
-  const { control, threads } = handler.o.shared;
-  let open = control[C.OPEN];
-  for (let slot = 1; slot <= threads; slot++) open -= control[handler.o.shared.threadWord(slot, T.UPGRADED)];
-  return control[C.DRAINING] === CLOSING && open <= 0;
+  const { shared } = handler.o;
+  return shared.control[C.DRAINING] === CLOSING && shared.control[C.OPEN] <= shared.sum(T.UPGRADED);
 }
 
 /** Closes them; their 'close' events follow. */

@@ -48,6 +48,21 @@ async function goesOn(client: RawClient): Promise<void> {
   assert.deepEqual([status, body], [200, 'ok']);
 }
 
+/** A client is answered, and finds of its connection what `then` expects. */
+async function answered(
+  server: HttpServer,
+  text: string,
+  status: number,
+  then: (client: RawClient) => Promise<void>,
+  head = false,
+): Promise<void> {
+  const client = await server.connect();
+  client.write(text);
+  assert.equal((await client.response({ head })).status, status, text);
+  await then(client);
+  client.destroy();
+}
+
 /** The server ends the connection, without a reset and without another byte. */
 async function ends(client: RawClient): Promise<void> {
   assert.equal(await client.end(), '');
@@ -71,12 +86,8 @@ describe('a thread that ends behind a whole response', { timeout: 120_000 }, () 
     it(`in the ${where}: the line has the response's status, the connection goes on`, async () => {
       const server = await start();
       for (const [query, status, more] of WHOLE) {
-        const client = await server.connect();
         const q = `${query}&then=exit&in=${where}`;
-        client.write(request(q, more));
-        assert.equal((await client.response({ head: more?.method === 'HEAD' })).status, status, q);
-        await goesOn(client);
-        client.destroy();
+        await answered(server, request(q, more), status, goesOn, more?.method === 'HEAD');
         assert.deepEqual(await server.lines(2), [`${more?.method ?? 'GET'} ${q} ${status}`, 'GET next 200']);
       }
       assert.match(server.log, /process\.exit\(\) was called: GET \/\?as=plain&then=exit&in=/);
@@ -87,12 +98,8 @@ describe('a thread that ends behind a whole response', { timeout: 120_000 }, () 
   it('stuck: what the client sends meanwhile is served by another thread', async () => {
     const server = await start('--timeout', '0.5');
     for (const where of ['handler', 'timer']) {
-      const client = await server.connect();
       const q = `as=plain&then=loop&in=${where}`;
-      client.write(request(q));
-      assert.equal((await client.response()).status, 200);
-      await goesOn(client);
-      client.destroy();
+      await answered(server, request(q), 200, goesOn);
       assert.deepEqual(await server.lines(2), [`GET ${q} 200`, 'GET next 200']);
     }
     assert.match(server.log, /Request timed out: GET \/\?as=plain&then=loop.*; thread \d was stuck in it and is ended/);
@@ -101,22 +108,14 @@ describe('a thread that ends behind a whole response', { timeout: 120_000 }, () 
 
   it('out of memory: the same', async () => {
     const server = await start('--thread-memory', '64');
-    const client = await server.connect();
-    client.write(request('then=grow'));
-    assert.equal((await client.response()).status, 200);
-    await goesOn(client);
-    client.destroy();
+    await answered(server, request('then=grow'), 200, goesOn);
     assert.deepEqual(await server.lines(2), ['GET then=grow 200', 'GET next 200']);
     await server.stop();
   });
 
   it('with bytes of the next request read: that one is not answered, and the connection ends in peace', async () => {
     const server = await start();
-    const client = await server.connect();
-    client.write(request('then=exit') + request('next'));
-    assert.equal((await client.response()).status, 200);
-    await ends(client);
-    client.destroy();
+    await answered(server, request('then=exit') + request('next'), 200, ends);
     assert.deepEqual(await server.lines(1), ['GET then=exit 200']);
     await server.stop();
   });
@@ -144,11 +143,7 @@ describe('a thread that ends behind a whole response', { timeout: 120_000 }, () 
   it('a request whose body is not read to its end: the connection ends; one that was read: it goes on', async () => {
     const server = await start();
     for (const fields of ['Content-Length: 5\r\n', 'Transfer-Encoding: chunked\r\n']) {
-      const client = await server.connect();
-      client.write(request('then=exit', { method: 'POST', fields }));
-      assert.equal((await client.response()).status, 200);
-      await ends(client);
-      client.destroy();
+      await answered(server, request('then=exit', { method: 'POST', fields }), 200, ends);
       assert.deepEqual(await server.lines(1), ['POST then=exit 200']);
     }
     for (const [fields, body] of [
@@ -190,11 +185,7 @@ describe('a thread that ends behind a whole response', { timeout: 120_000 }, () 
       client.destroy();
       assert.deepEqual(await server.lines(1), [`GET as=${as}&then=exit 500`]);
     }
-    const client = await server.connect();
-    client.write(request('as=none&then=exit'));
-    assert.equal((await client.response()).status, 500);
-    await ends(client);
-    client.destroy();
+    await answered(server, request('as=none&then=exit'), 500, ends);
     assert.deepEqual(await server.lines(1), ['GET as=none&then=exit 500']);
     await server.stop();
   });

@@ -22,13 +22,6 @@ export function cpuSeconds(pid: number): number {
   return (Number(f[11]) + Number(f[12])) / 100;
 }
 
-/** CPU seconds of each pool thread of a worker. */
-export function threadCpuSeconds(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`)
-    .filter((tid) => /^tunicorn-t\d+$/.test(readFileSync(`/proc/${pid}/task/${tid}/comm`, 'utf8').trim()))
-    .map((tid) => Number(readFileSync(`/proc/${pid}/task/${tid}/schedstat`, 'utf8').split(' ')[0]) / 1e9);
-}
-
 /** Open file descriptors. */
 export function fdCount(pid: number): number {
   return readdirSync(`/proc/${pid}/fd`).length;
