@@ -1,18 +1,21 @@
 // Runs the tests with node's own runner: unit tests and those that start servers, three files at a time, for they mostly wait; the hunt
 // (fuzz) and stress two at a time; last the stress that measures, one at a time. The closing counts are of all of them together.
-// A machine that others use as well can fail a test whose bounds it does not keep, so files of which a test or two have failed are run once more,
-// alone, and both outcomes are shown: a bug fails again. `node test/run.mjs unit` runs some of them.
+// A machine that others use as well can fail a test whose bounds it does not keep, so if a file or two have failed they are run once more,
+// alone, and both outcomes are shown: a bug fails again. A file that does not end is ended and has failed. `node test/run.mjs unit` runs some of them.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { endHungFiles } from '../dist/test/support/hung-files.js';
 
 const dist = join(dirname(fileURLToPath(import.meta.url)), '..', 'dist', 'test');
 const kinds = process.argv.length > 2 ? process.argv.slice(2) : ['unit', 'integration', 'fuzz', 'stress'];
 /** Files of stress/ that measure. */
 const ALONE = /\/stress\/(containment|idle|limits|races|recycle|slow|slow-readers)\.test\.js$/;
-/** With more failures than that it is not the machine. */
-const MOST_AGAIN = 5;
+/** With more failed files than that it is not the machine. */
+const MOST_AGAIN = 3;
+/** The longest file takes two minutes on a slow machine. */
+const FILE_LIMIT_MS = 600_000;
 const PHASES = [
   { kinds: ['unit', 'integration'], concurrency: 3, pick: () => true },
   { kinds: ['fuzz', 'stress'], concurrency: 2, pick: (file) => !ALONE.test(file) },
@@ -36,6 +39,9 @@ function run(files, concurrency) {
     '--test-reporter-destination=stdout',
   ];
   const runner = spawn(process.execPath, [...args, ...files], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const stopWatch = endHungFiles(runner.pid, FILE_LIMIT_MS, (file) => {
+    console.log(`\nNot ended after ${FILE_LIMIT_MS / 60_000} minutes, so it is killed: ${file}\n`);
+  });
   let tail = '';
   const counts = new Map();
   const failed = new Set();
@@ -50,7 +56,12 @@ function run(files, concurrency) {
       if (failure !== null) failed.add(resolve(failure[1]));
     }
   });
-  return new Promise((done) => runner.on('close', (code) => done({ counts, failed, passed: code === 0 })));
+  return new Promise((done) => {
+    runner.on('close', (code) => {
+      stopWatch();
+      done({ counts, failed, passed: code === 0 });
+    });
+  });
 }
 
 const total = new Map();
@@ -74,7 +85,7 @@ if (found === 0) {
   process.exit(1);
 }
 const unlucky = (total.get('fail') ?? 0) + (total.get('cancelled') ?? 0);
-if (failed.size > 0 && unlucky <= MOST_AGAIN) {
+if (failed.size > 0 && failed.size <= MOST_AGAIN) {
   console.log(`\n${unlucky} failed. Once more, alone:`);
   const again = await run([...failed], 1);
   passed = again.passed;

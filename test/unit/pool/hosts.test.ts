@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
-import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { type HostOptions, isOutOfMemory, type ThreadHost } from '../../../src/pool/host.js';
 import { stackOf } from '../../../src/pool/inspect.js';
 import type { ThreadTask } from '../../../src/pool/messages.js';
@@ -23,11 +23,22 @@ class Life {
   constructor(host: ThreadHost, then: HostTask['plan']) {
     const { port1, port2 } = new MessageChannel();
     this.port = port1;
+    let open = true;
+    port1.once('close', () => {
+      open = false;
+    });
     this.up = once(port1, 'message');
     // Lives that are to fail are asked why; the promise must not count as unhandled before.
     this.up.catch(() => {});
     this.ended = host.run({ port: port2, plan: then } as unknown as ThreadTask, this.abort.signal);
-    this.ended.catch(() => {}).finally(() => port1.close());
+    this.ended
+      .catch(() => {})
+      .finally(() => {
+        // The end is told by another way than what was said before it, and may come first. A closed port has told all.
+        const last = open ? (receiveMessageOnPort(port1) as { message: unknown } | undefined) : undefined;
+        if (last !== undefined) port1.emit('message', last.message);
+        port1.close();
+      });
   }
 
   async started(): Promise<{ lives: number; threadId: number }> {
