@@ -20,7 +20,7 @@ import { clientOf } from './client.js';
 import type { ConnectionHost, OpenExchange } from './connection-host.js';
 import { drainResponse } from './drain.js';
 import { type Leaving, Lingering } from './lingering.js';
-import { closeEarly, disconnected, inChunks, loosen, part, unplug } from './message.js';
+import { closeEarly, disconnected, hears, inChunks, loosen, part, unplug } from './message.js';
 import type { MessageParser, RequestParser } from './parser.js';
 import { ClientSocket } from './socket.js';
 import type { SocketFace, Wire, WriteCallback } from './socket-face.js';
@@ -264,7 +264,8 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
     if (now && !this.inHandler) return this.settle();
     // What the handler does until it returns, and others before the tick, may end the thread.
     if (this.active && !this.socketObject?.writableLength) this.host.noteOutcome(this);
-    if (!this.inHandler) this.settleLater();
+    // In the context of the end(), which a listener for 'close' is told in.
+    if (!this.inHandler || (this.res !== null && hears(this.res))) this.settleLater();
   }
 
   settleLater(): void {

@@ -25,7 +25,8 @@ interface RequestParts {
   _eventsCount: number;
   upgrade: boolean | null;
   joinDuplicateHeaders: boolean | null;
-  _readableState: { readingMore: boolean };
+  _dumped: boolean;
+  _readableState: { readingMore: boolean; ended: boolean; endEmitted: boolean; destroyed: boolean; closed: boolean };
 }
 
 interface ResponseParts {
@@ -174,6 +175,16 @@ function partNT(req: IncomingMessage | null, res: ServerResponse | null, respond
 function dump(req: IncomingMessage): void {
   const parts = req as unknown as RequestParts;
   if (!parts._consuming && listened(req) && req.readableFlowing !== true) parts._dump();
+}
+
+/** One that nobody has read or listens to is over as well when its response is: as in Node, but without the events of it. */
+export function endUnread(req: IncomingMessage): void {
+  const parts = req as unknown as RequestParts;
+  if (!req.complete || parts._consuming || parts._eventsCount > 0 || parts._dumped) return;
+  const state = parts._readableState;
+  if (state.destroyed) return;
+  parts._dumped = true;
+  state.ended = state.endEmitted = state.destroyed = state.closed = true;
 }
 
 /** The whole response is out, but the rest of the request is still being read: as in Node the response is over then. */

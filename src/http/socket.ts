@@ -6,6 +6,7 @@
  * One for each connection and thread, made when a handler first needs it and kept while the connection stays active.
  * The fd is not its own: `wire` says which fd, and closes it when the connection may be closed.
  */
+import { AsyncResource } from 'node:async_hooks';
 import { EAGAIN, native } from '../native/binding.js';
 import { type IncomingMessage, ServerResponse } from '../node-http.js';
 import { FilePart, PIECE } from './file-part.js';
@@ -57,6 +58,8 @@ export class ClientSocket extends SocketFace {
   private fileBytes = 0;
   private needDrain = false;
   private ending = false;
+  /** Where the output that waits was written: as in Node what its end causes is told in that context. */
+  private writer: AsyncResource | null = null;
 
   /** sent: element 1 has the bytes that the last send took (native.useClock). */
   constructor(wire: Wire, sent: Int32Array) {
@@ -170,7 +173,7 @@ export class ClientSocket extends SocketFace {
         this.utf8 = [];
       }
     }
-    if (this.queued === 0 && !this.destroyed) this.taken();
+    this.goneOn();
   }
 
   private sendText(text: string, utf8: boolean): void {
@@ -287,7 +290,7 @@ export class ClientSocket extends SocketFace {
     if (this.draining) return;
     if (this.destroyed || !this.wire.beforeSend()) this.endFile(part);
     else this.drainQueue();
-    if (this.queued === 0 && !this.destroyed) this.taken();
+    this.goneOn();
   }
 
   /** Takes a part of a file off the queue, if it is there. */
@@ -323,13 +326,31 @@ export class ClientSocket extends SocketFace {
 
   /** The fd is writable: goes on with what waits. */
   onWritable(): void {
+    if (this.writer === null) this.goOn();
+    else this.writer.runInAsyncScope(this.goOn, this);
+  }
+
+  private goOn(): void {
     this.touch();
     this.drainQueue();
-    if (this.queued === 0 && !this.destroyed) this.taken();
+    this.goneOn();
+  }
+
+  /** Behind every attempt to send. */
+  private goneOn(): void {
+    if (this.destroyed) return;
+    if (this.queued === 0) this.taken();
+    else this.writer ??= new AsyncResource('WRITEWRAP', { requireManualDestroy: true });
+  }
+
+  private forgetWriter(): void {
+    this.writer?.emitDestroy();
+    this.writer = null;
   }
 
   /** All of the output has been taken. */
   private taken(): void {
+    if (this.writer !== null) this.forgetWriter();
     // As in Node's streams: 'drain' comes before the callbacks of what has been taken.
     if (this.needDrain) this.callbacks.unshift(() => this.drain());
     if (this.callbacks.length > 0) {
@@ -395,6 +416,7 @@ export class ClientSocket extends SocketFace {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     this.stopTimer();
+    this.forgetWriter();
     if (this.queue.length > 0) this.clearQueue();
     this.gathered = 0;
     this.parts = [];

@@ -18,6 +18,7 @@ import {
   closeResponse,
   detach,
   disconnected,
+  endUnread,
   hears,
   isDisconnected,
   listened,
@@ -265,6 +266,7 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   emitClose(res: ServerResponse): void {
     try {
       closeResponse(res);
+      endUnread(res.req);
     } catch (error) {
       this.strayed(error);
     }

@@ -42,9 +42,9 @@ export default function handler(req, res) {
   const note = (text) => appendFileSync(file, `${id} ${text}\n`);
   note.state = (text) => note(`${text}; ${state(req, res)}`);
   const how = req.headers['x-watch'] ?? 'all';
-  if (how !== 'none') watch(req, res, note, how);
-  // Always: an error that nobody hears ends node:http's process.
-  res.on('error', (error) => note.state(`res error ${error.code}`));
+  if (how !== 'none' && how !== 'bare') watch(req, res, note, how);
+  // An error that nobody hears ends node:http's process.
+  if (how !== 'bare') res.on('error', (error) => note.state(`res error ${error.code}`));
   note('handler');
   const failed = (error) => {
     // node:http would end here: cases about errors are about what is thrown.

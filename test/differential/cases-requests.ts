@@ -163,6 +163,47 @@ export const requestCases: Case[] = [
       'hello',
     ),
   ]),
+  ...['close', 'close-late', 'close-written', 'close-outside', 'close-after', 'close-request'].flatMap((name) => [
+    one(`context, ${name}: GET`, request('GET', `see-context-${name}`, 'X-Watch: none\r\n')),
+    one(
+      `context, ${name}: POST`,
+      request('POST', `see-context-${name}`, 'X-Watch: none\r\nContent-Length: 5\r\n', 'hello'),
+    ),
+  ]),
+  one('context, timeout: GET', request('GET', 'see-context-timeout', 'X-Watch: none\r\n')),
+  ...(['DESTROY', 'RESET'] as const).flatMap((end) => [
+    one(
+      `context, the client leaves: ${end}`,
+      request('GET', 'see-context-leave', 'X-Watch: none\r\n'),
+      { note: 'handler' },
+      end,
+    ),
+    one(
+      `context, the client leaves: ${end}, half a response`,
+      request('GET', 'see-context-leave', 'X-Watch: none\r\nX-Half: 1\r\n'),
+      { note: 'handler' },
+      end,
+    ),
+    one(
+      `context, the client leaves: ${end}, POST`,
+      request('POST', 'see-context-leave', 'X-Watch: none\r\nContent-Length: 5\r\n'),
+      { note: 'handler' },
+      end,
+    ),
+  ]),
+  one('context, destroy: GET', request('GET', 'see-context-destroy', 'X-Watch: none\r\n')),
+  one('context, big: GET', request('GET', 'see-context-big', 'X-Watch: none\r\n')),
+  one('context, big: GET, finish', request('GET', 'see-context-big', 'X-Watch: none\r\nX-Finish: 1\r\n')),
+  one('context, big: GET, callback', request('GET', 'see-context-big', 'X-Watch: none\r\nX-Callback: 1\r\n')),
+  one('context, drain: GET', request('GET', 'see-context-drain', 'X-Watch: none\r\n')),
+  ...[1, 2, 3].flatMap((n) => [
+    one(
+      `context, close enters: ${n}`,
+      request('GET', 'see-context-close-enters', 'X-Watch: none\r\n'),
+      { note: 'res close' },
+      request('GET', 'see-context-close', 'X-Watch: none\r\n'),
+    ),
+  ]),
   one('context: await', request('POST', 'see-context-await', 'Content-Length: 5\r\n', 'hello')),
   one(
     'context: await, body later',

@@ -8,12 +8,11 @@ const LISTED: Record<string, RegExp[]> = {
   'complete-earlier': [
     /^complete: a whole body$/,
     /^body-(unread|unread-close|resume|answer-first): (Content-Length|chunked|HTTP\/1\.0)$/,
-    /^body-answer-first: Content-Length, nobody listens$/,
     /^body-async-break: (Content-Length|chunked|HTTP\/1\.0|Content-Length, body later|Expect: 100-continue)$/,
-    /^(end-callback|end-encoding-callback|end-only-callback|end-chunk-twice|write-after-end|write-end): POST with a body$/,
+    /^(end-callback|end-encoding-callback|end-only-callback|end-chunk-twice|write-after-end|write-end|callbacks-among-ticks|ticks-around-the-end): POST with a body$/,
     /^pipelined: unread POST and GET$/,
   ],
-  'async-context': [/^context: POST$/],
+  'async-context': [/^context: POST$/, /^context, (close-request|destroy): /],
   'socket-end': [/^socket-events/, /^socket-end/],
   'socket-had-error': [
     /^the client leaves by RESET: wait$/,
@@ -21,7 +20,7 @@ const LISTED: Record<string, RegExp[]> = {
     /^timeout-nobody: POST, half a body$/,
   ],
   'client-close-wins': [/^connection-(keep|other): GET, Connection: close$/],
-  'finish-sooner': [/^(end-chunk-twice|write-after-end): GET, nobody listens$/],
+  'finish-sooner': [/^(write-end|ticks-around-the-end): GET, no listener at all$/],
   'end-after-destroy': [/^destroy-req-(after|finish|close)$/],
   'no-needless-continue': [
     /^Expect: 100-continue without a body$/,
@@ -50,16 +49,31 @@ const SOME: Array<[from: number, before: number, Record<string, RegExp[]>]> = [
   [
     22,
     Number.POSITIVE_INFINITY,
-    { 'corked-end': [/^cork-(late-)?end: (GET(, nobody listens|, Connection: close)?|POST with a body)$/] },
+    {
+      'corked-end': [
+        /^cork-(late-)?end: (GET(, nobody listens|, no listener at all|, Connection: close)?|POST with a body)$/,
+      ],
+    },
   ],
-  [22, 24, { 'corked-drain': [/^cork-drain: (GET(, nobody listens|, Connection: close)?|POST with a body)$/] }],
+  [
+    22,
+    24,
+    {
+      'corked-drain': [
+        /^cork-drain: (GET(, nobody listens|, no listener at all|, Connection: close)?|POST with a body)$/,
+      ],
+    },
+  ],
   [
     24,
     Number.POSITIVE_INFINITY,
     {
       'async-context': [/^context, entered: POST \d$/],
       'complete-earlier': [/^end-twice-callback: POST with a body$/],
-      'end-callback-error': [/^the client leaves by (RESET|DESTROY): while end\(\) waits$/],
+      'end-callback-error': [
+        /^the client leaves by (RESET|DESTROY): while end\(\) waits$/,
+        /^the client leaves in a body with a length$/,
+      ],
     },
   ],
 ];

@@ -4,6 +4,13 @@ import { AsyncLocalStorage, executionAsyncId } from 'node:async_hooks';
 const storage = new AsyncLocalStorage();
 const entered = new AsyncLocalStorage();
 
+function closes(res, note, end) {
+  storage.run('mine', () => {
+    res.on('close', () => note(`res close: ${storage.getStore()}`));
+    end();
+  });
+}
+
 function head(req) {
   const { method, url, httpVersion, httpVersionMajor, httpVersionMinor, headers, rawHeaders, headersDistinct } = req;
   const { trailers, rawTrailers, trailersDistinct, upgrade, joinDuplicateHeaders, statusCode, statusMessage } = req;
@@ -91,6 +98,84 @@ export const requests = {
       setImmediate(() => where('immediate'));
     });
     note(`outside: ${storage.getStore()}`);
+  },
+  // With no other listener than one for 'close', each way in which a response ends.
+  'see-context-close': (_req, res, note) => closes(res, note, () => res.end('x')),
+  'see-context-close-late': (_req, res, note) => closes(res, note, () => setImmediate(() => res.end('x'))),
+  'see-context-close-written': (_req, res, note) => {
+    closes(res, note, () => {
+      res.write('x');
+      res.end();
+    });
+  },
+  'see-context-close-outside': (_req, res, note) => {
+    closes(res, note, () => {});
+    res.end('x');
+  },
+  'see-context-close-after': (_req, res, note) => {
+    storage.run('mine', () => {
+      res.end('x');
+      res.on('close', () => note(`res close: ${storage.getStore()}`));
+    });
+  },
+  // More than the kernel takes at once.
+  'see-context-big': (req, res, note) => {
+    storage.run('mine', () => {
+      const where = (name) => note(`${name}: ${storage.getStore()}`);
+      if (req.headers['x-finish'] !== undefined) res.on('finish', () => where('finish'));
+      res.on('close', () => where('res close'));
+      if (req.headers['x-callback'] === undefined) res.end(Buffer.alloc(12 << 20, 'x'));
+      else res.end(Buffer.alloc(12 << 20, 'x'), () => where('end callback'));
+    });
+  },
+  'see-context-drain': (_req, res, note) => {
+    storage.run('mine', () => {
+      const where = (name) => note(`${name}: ${storage.getStore()}`);
+      res.write(Buffer.alloc(12 << 20, 'x'), () => where('write callback'));
+      res.on('drain', () => {
+        where('drain');
+        storage.run('another', () => res.end('x'));
+      });
+      res.on('close', () => where('res close'));
+    });
+  },
+  'see-context-timeout': (_req, res, note) => {
+    storage.run('mine', () => {
+      res.setTimeout(50, () => {
+        note(`timeout: ${storage.getStore()}`);
+        res.end('x');
+      });
+    });
+  },
+  'see-context-leave': (req, res, note) => {
+    storage.run('mine', () => {
+      const where = (name) => note(`${name}: ${storage.getStore()}`);
+      req.on('close', () => where('req close'));
+      req.on('error', () => where('req error'));
+      res.on('close', () => where('res close'));
+      if (req.headers['x-half'] !== undefined) res.write('x');
+    });
+  },
+  'see-context-destroy': (_req, res, note) => {
+    storage.run('mine', () => {
+      res.on('close', () => note(`res close: ${storage.getStore()}`));
+      setImmediate(() => res.destroy());
+    });
+  },
+  'see-context-close-request': (req, res, note) => {
+    storage.run('mine', () => {
+      req.on('close', () => note(`req close: ${storage.getStore()}`));
+      res.end('x');
+    });
+  },
+  // What a listener leaves behind, others do not find.
+  'see-context-close-enters': (_req, res, note) => {
+    note(`before: ${entered.getStore()}`);
+    res.on('close', () => {
+      note(`res close: ${entered.getStore()}`);
+      entered.enterWith('mine');
+    });
+    res.end('x');
   },
   'see-context-await': (req, res, note) =>
     storage.run('mine', async () => {

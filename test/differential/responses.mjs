@@ -49,6 +49,24 @@ export const responses = {
     res.end('one');
     setImmediate(() => note(`write ${res.write('two', (error) => note(`callback ${error?.code}`))}`));
   },
+  'callbacks-among-ticks': (_req, res, note) => {
+    process.nextTick(() => note('tick before'));
+    queueMicrotask(() => note('microtask'));
+    res.write('one', () => note.state('write callback'));
+    process.nextTick(() => {
+      note.state('tick behind');
+      res.end('two');
+      process.nextTick(() => note.state('tick behind the end'));
+    });
+  },
+  'ticks-around-the-end': (_req, res, note) => {
+    process.nextTick(() => note.state('tick before'));
+    res.end('one');
+    note.state('returns');
+    process.nextTick(() => note.state('tick behind'));
+    queueMicrotask(() => note.state('microtask'));
+    setImmediate(() => note.state('immediate'));
+  },
   'end-late': async (_req, res) => {
     await sleep(3);
     res.end('late');
