@@ -59,7 +59,7 @@ void ClosePoll(PollHandle* p) {
   uv_close(reinterpret_cast<uv_handle_t*>(&p->handle), OnClosed);
 }
 
-// Calls back, each time in a callback scope of its own (so ticks and microtasks run in between), until the callback
+// Calls back, each time in a callback scope of its own (behind which ticks and microtasks run), until the callback
 // returns something other than true, the budget is spent, or the handle was stopped.
 void OnReadable(uv_poll_t* h, int, int) {
   PollHandle* p = reinterpret_cast<PollHandle*>(h);
@@ -129,6 +129,14 @@ napi_value PollStart(napi_env env, napi_callback_info info) {
     return Int(env, err);
   }
   return Int(env, p->id);
+}
+
+// uncaught(error): what the event loop does with an error that nobody has caught, for who has called in its place
+napi_value Uncaught(napi_env env, napi_callback_info info) {
+  Args a(env, info);
+  if (a.count() < 1) return Bad(env);
+  napi_fatal_exception(env, a.at(0));
+  return Int(env, 0);
 }
 
 PollHandle* FindPoll(EnvState* s, int id) {
@@ -268,6 +276,7 @@ NAPI_MODULE_INIT() {
   ExportFunction(env, exports, "pollStop", PollStop);
   ExportFunction(env, exports, "pollPause", PollPause);
   ExportFunction(env, exports, "pollRef", PollRef);
+  ExportFunction(env, exports, "uncaught", Uncaught);
   ExportFunction(env, exports, "useClock", UseClock);
   ExportFunction(env, exports, "useOutcomes", UseOutcomes);
   ExportFunction(env, exports, "clock", Clock);

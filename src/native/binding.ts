@@ -101,6 +101,7 @@ interface Addon {
   pollStop(id: number): number;
   pollPause(id: number, paused: number): number;
   pollRef(id: number, ref: number): number;
+  uncaught(error: unknown): number;
   useClock(view: Int32Array): number;
   /** Element fd * stride + at is where a response's outcome is noted, by the call that has sent its last byte. */
   useOutcomes(words: Int32Array, stride: number, at: number): number;

@@ -2,8 +2,8 @@
  * PoolThread: a pool thread at work: takes connections until it is told to stop. entry.ts starts and ends it.
  *
  * The thread waits in its own event loop. While it is the leader, its loop also watches the selector that all threads
- * share; other threads are parked until the supervisor wakes them. A turn takes ready connections one by one, each in a
- * callback scope of its own, and then rests:
+ * share; other threads are parked until the supervisor wakes them. A turn takes ready connections one by one, runs the ticks and
+ * promises of each (ticks.ts), and then rests:
  *
  *     PARKED --woken--> turn --nothing ready--> rest ─┬ leader (or the leader is busy: takes over): watches the selector
  *                        ^                            └ otherwise: PARKED
@@ -28,6 +28,7 @@ import type { Ending } from './ending.js';
 import { Handler } from './handle.js';
 import { handBack, holdsNothing, isRetiring } from './retire.js';
 import { sweep } from './sweep.js';
+import { runTicks } from './ticks.js';
 import { closeUpgraded } from './upgrade.js';
 
 /** Requests in a turn before the event loop gets its own. */
@@ -146,8 +147,14 @@ export class PoolThread {
     if (handler.held > 0) handler.flushHeld();
   }
 
-  /** Serves one connection; true: call again. */
+  /** Called by the event loop: serves one connection after the other, as if each were a call of its own; true: call again. */
   private step(): boolean {
+    while (this.one()) if (!runTicks()) return true;
+    return false;
+  }
+
+  /** Serves one connection; true: there may be more. */
+  private one(): boolean {
     try {
       return this.serve();
     } catch (error) {
@@ -324,7 +331,10 @@ export class PoolThread {
 
   /** Bodies and blocked writes of this thread's own connections. */
   private ownEvents(): boolean {
-    for (const [key, events] of this.selector.select(0)) this.handler.onEvent(key.data, events);
+    for (const [key, events] of this.selector.select(0)) {
+      this.handler.onEvent(key.data, events);
+      runTicks();
+    }
     this.collected?.flush();
     return false;
   }

@@ -192,6 +192,8 @@ runInBoth('other calls', import.meta.url, {
       'setThreadName',
       'setTitle',
       'socketPair',
+      // It is there to throw.
+      'uncaught',
     ]);
     let seed = 12345;
     const random = (n: number) => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 1) % n;

@@ -97,3 +97,20 @@ test('exitWithin ends a process whose end waits for a thread in a system call', 
   assert.ok(performance.now() - begun < 15_000);
   assert.equal(native.exitWithin(0, -1), EINVAL);
 });
+
+test('uncaught gives an error to whoever listens for those, and the caller goes on', () => {
+  const binding = new URL('../../../src/native/binding.js', import.meta.url).href;
+  const program = `import { executionAsyncId } from 'node:async_hooks';
+    import { native } from ${JSON.stringify(binding)};
+    process.on('uncaughtException', (error) => console.log('heard', error.message));
+    process.nextTick(() => {
+      console.log(native.uncaught(new Error('one')), executionAsyncId());
+      process.nextTick(() => console.log('tick'));
+    });
+    setTimeout(() => console.log(native.uncaught(new Error('two'))), 1);`;
+  const { stdout, stderr, status } = spawnSync(process.execPath, ['--input-type=module', '-e', program]);
+  assert.deepEqual(
+    [String(stdout).split('\n'), String(stderr), status],
+    [['heard one', '0 0', 'tick', 'heard two', '0', ''], '', 0],
+  );
+});
