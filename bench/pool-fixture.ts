@@ -38,7 +38,7 @@ export class PoolFixture {
     const table = new ConnTable(shared);
     const app = fileURLToPath(new URL('./apps/handler.js', import.meta.url));
     const config = createConfig({ app, threads, headerTimeout: 0 });
-    const entry = new URL('../src/thread/entry.js', import.meta.url);
+    const entry = new URL('../src/thread/start.cjs', import.meta.url);
     const host = piscinaHost({ entry, threads });
     const onLost = (_slot: number, error: unknown) => {
       throw error;

@@ -4,7 +4,7 @@ import type { Config } from '../config/settings.js';
 import type { LogShare } from '../log/process-logs.js';
 import type { SharedMemory } from '../shared/memory.js';
 
-/** The task that is a thread's life: what the pool's host hands to thread/entry.ts. */
+/** The task that is a thread's life: what the pool's host hands to thread/start.cts. */
 export interface ThreadTask {
   /** 1..shared.threads. */
   slot: number;

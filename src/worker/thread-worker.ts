@@ -1,7 +1,7 @@
 /**
  * ThreadWorker: a worker process of class gthread, read from its verbs as gunicorn's: initProcess, accept, enqueueReq,
  * murderKeepalived, finish. The main thread runs no user code: it accepts, supervises the threads, ends what waits too
- * long, and tells the arbiter that it lives. Requests are handled by the pool's threads (thread/entry.ts), which take ready
+ * long, and tells the arbiter that it lives. Requests are handled by the pool's threads (thread/start.cts), which take ready
  * connections from the selector themselves (shared/driver.ts).
  *
  *     listener readable -> accept (acceptor.ts) -> TConn -> enqueueReq -> pool.submit(conn) -> Future (the thread runs finishRequest)
@@ -204,7 +204,7 @@ export class ThreadWorker extends Worker {
   private host(sync: boolean, threads: number): ThreadHost {
     const options = {
       memoryMb: this.boot.config.threadMemory,
-      entry: new URL('../thread/entry.js', import.meta.url),
+      entry: new URL('../thread/start.cjs', import.meta.url),
       threads,
     };
     if (sync) return inlineHost(options);

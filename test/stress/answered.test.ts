@@ -69,7 +69,7 @@ class Rig {
     Atomics.store(shared.control, C.SUPERVISING, 1);
     Atomics.store(shared.control, C.LANES, THREADS);
     this.pool = new ThreadPool({
-      host: piscinaHost({ entry: new URL('../../src/thread/entry.js', import.meta.url), threads: SLOTS }),
+      host: piscinaHost({ entry: new URL('../../src/thread/start.cjs', import.meta.url), threads: SLOTS }),
       shared,
       table,
       config,

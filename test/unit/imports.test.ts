@@ -145,9 +145,9 @@ function cycles(imports: Import[]): string[] {
 }
 
 function allImports(): Import[] {
-  const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((name) => /(?<!\.d)\.ts$/.test(name));
+  const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((name) => /(?<!\.d)\.c?ts$/.test(name));
   assert.ok(files.length > 30, `found only ${files.length} files in ${SRC}`);
-  return files.flatMap((name) => importsOf(name.replace(/\.ts$/, ''), readFileSync(join(SRC, name), 'utf8')));
+  return files.flatMap((name) => importsOf(name.replace(/\.c?ts$/, ''), readFileSync(join(SRC, name), 'utf8')));
 }
 
 describe('imports', () => {

@@ -22,7 +22,7 @@ import { ConnTable, HAS_HEAD, IN_HAND, OWNER_FREE, OWNER_IDLE, READ_AHEAD } from
 import { ok, openFds, readAll, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 
-const ENTRY = new URL('../../../src/thread/entry.js', import.meta.url);
+const ENTRY = new URL('../../../src/thread/start.cjs', import.meta.url);
 const APP = fileURLToPath(new URL('./app-fixture.js', import.meta.url));
 /** The same, but loading it never ends where the file that HANGS_UNLESS names is missing. */
 const HANGING = fileURLToPath(new URL('./hanging-fixture.js', import.meta.url));
@@ -566,7 +566,8 @@ for (const [name, host] of [
 
     test('a successor that does not come up is ended in time, and the next one is tried', async () => {
       await withRig(
-        () => new Rig(host, 1, HANGING, 3, 500),
+        // Longer than a start takes beside other tests.
+        () => new Rig(host, 1, HANGING, 3, 1500),
         async (rig) => {
           const go = flag();
           process.env.HANGS_UNLESS = go;
