@@ -223,11 +223,16 @@ export class Roster {
     }
   }
 
-  /** Retires threads that are too many: `first` if it runs, then those with least in hand. A spare one is not too many. */
+  /**
+   * Retires threads that are too many: `first` if it runs, then those with least in hand, and of these who looks for nothing just now. A
+   * spare one is not too many.
+   */
   private trim(first?: ThreadHandle): void {
     let surplus = this.count - this.wanted - (this.replacing && first === undefined ? 1 : 0);
     const inHand = (t: ThreadHandle) =>
-      t === first ? -1 : this.word(t.slot, T.INFLIGHT) + this.word(t.slot, T.BUSY) + this.word(t.slot, T.UPGRADED);
+      t === first
+        ? -1
+        : 2 * (this.word(t.slot, T.INFLIGHT) + this.word(t.slot, T.UPGRADED)) + this.word(t.slot, T.BUSY);
     const running = this.running.sort((a, b) => inHand(a) - inHand(b));
     for (const thread of running.slice(0, Math.max(0, running.length - 1))) {
       if (surplus-- <= 0) return;

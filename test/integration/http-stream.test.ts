@@ -102,6 +102,10 @@ for (const kind of [
         client.destroy();
         const silent = await server.connect();
         await silent.send(GET('/silent'));
+        // A handler is not called for a client that has left before.
+        await until(async () => (await server.talk('GET /silent-began HTTP/1.0\r\n\r\n')).endsWith('true'), {
+          what: 'the handler to be called',
+        });
         silent.destroy();
         await until(async () => (await server.talk('GET /cancelled HTTP/1.0\r\n\r\n')).endsWith('\r\n2'), {
           what: 'the stream and the signal to hear of it',
