@@ -18,7 +18,7 @@ import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { AppFolders } from '../support/app-folders.js';
 import { ArbiterProcess, fetchText, isAlive } from '../support/arbiter-process.js';
-import { askJson } from '../support/ask.js';
+import { ask, askJson } from '../support/ask.js';
 import { until } from '../support/poll.js';
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
@@ -138,7 +138,9 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     const dir = folders.make({ 'tunicorn.conf.mjs': conf({ pidfile: 'one.pid' }) });
     const path = join(dir, 'one.pid');
     const one = tunicorn(dir);
-    await one.firstPort();
+    const port = await one.firstPort();
+    // A worker whose app breaks before it has ever been up is another matter.
+    await until(async () => (await ask(port, '/')).status === 200, { what: 'the app' });
     const ours = `${one.pid}\n`;
     rmSync(path);
     one.kill('SIGHUP');

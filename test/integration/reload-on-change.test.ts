@@ -111,6 +111,7 @@ describe('--reload', { concurrency: 2, timeout: 120_000 }, () => {
       await project.serves('1 -');
       project.write('late.mjs', "export default 'late';");
       await project.serves('2 late');
+      if (kind.name === 'gthread') await server.waitFor('Reloaded 2 threads', LONG_MS);
       rmSync(join(project.dir, 'late.mjs'));
       await server.waitFor(/Cannot find module .*late\.mjs/, LONG_MS);
       await project.serves('2 late');
