@@ -107,7 +107,18 @@ export abstract class Reader extends Holder {
       conn.full = false;
       if (have > 0) this.keepHead(conn, have, false);
       else this.release(conn);
-    } else this.drop(conn, null);
+    } else if (n === 0 && have > 0 && !this.proxied?.isUnread(facts)) this.endHead(conn, have);
+    else this.drop(conn, null);
+  }
+
+  /** The client has ended its side in the middle of a head, of which the last bytes may not have been worth parsing. */
+  private endHead(conn: Connection, length: number): void {
+    const { parser } = this;
+    const message = parser.begin();
+    const result = parser.head(message, parser.inputAt, length);
+    parser.end(message);
+    if (result === FAILED) this.refused(conn, parser.status, parser.reason);
+    else this.drop(conn, null);
   }
 
   /** The first bytes of a connection, which a PROXY header may stand before. */

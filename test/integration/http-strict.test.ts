@@ -491,3 +491,42 @@ describe('what a client sends does not write the log', () => {
     for (const text of ['forged', '\x1b', '\xe9', 'ERROR']) assert.ok(!server.log.includes(text), JSON.stringify(text));
   });
 });
+
+describe('a long head in pieces, of which the last without a line is not parsed until the client ends its side', () => {
+  for (const args of [
+    ['--threads', '1'],
+    ['-k', 'sync'],
+  ]) {
+    const server = HttpServer.start('http-node.mjs', args);
+    after(async () => (await server).cleanup());
+
+    /** Each piece has been read when the next one is sent: one that asks on a connection of its own comes behind it. */
+    const pieces = async (...texts: string[]): Promise<string> => {
+      const it = await server;
+      const client = await it.connect();
+      for (const text of texts) {
+        await client.send(text);
+        await it.stillServes();
+      }
+      client.socket.end();
+      const all = await client.end();
+      client.destroy();
+      return all;
+    };
+    const begin = `${GET}X-A: ${'a'.repeat(2100)}`;
+
+    for (const [what, bytes] of [
+      ['bare CR', '\r\0\xff'],
+      ['NUL', '\0b'],
+    ]) {
+      it(`${what}, ${args.join(' ')}: refused`, async () => {
+        assert.match(await pieces(begin, `a${bytes}`), /^HTTP\/1\.1 400 [\s\S]*\r\nConnection: close\r\n/);
+        assert.match(await pieces(begin, 'a'.repeat(500), `a${bytes}`), /^HTTP\/1\.1 400 /);
+      });
+    }
+
+    it(`nothing wrong, ${args.join(' ')}: ends without an answer`, async () => {
+      assert.equal(await pieces(begin, 'a'.repeat(500)), '');
+    });
+  }
+});
