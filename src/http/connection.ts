@@ -265,7 +265,12 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
     // What the handler does until it returns, and others before the tick, may end the thread.
     if (this.active && !this.socketObject?.writableLength) this.host.noteOutcome(this);
     // In the context of the end(), which a listener for 'close' is told in.
-    if (!this.inHandler || (this.res !== null && hears(this.res))) this.settleLater();
+    if (!this.inHandler || this.heard) this.settleLater();
+  }
+
+  /** Somebody has listeners on the response in hand. */
+  get heard(): boolean {
+    return this.res !== null && hears(this.res);
   }
 
   settleLater(): void {

@@ -180,7 +180,7 @@ function dump(req: IncomingMessage): void {
 /** One that nobody has read or listens to is over as well when its response is: as in Node, but without the events of it. */
 export function endUnread(req: IncomingMessage): void {
   const parts = req as unknown as RequestParts;
-  if (!req.complete || parts._consuming || parts._eventsCount > 0 || parts._dumped) return;
+  if (!req.complete || parts._consuming || listened(req) || parts._dumped) return;
   const state = parts._readableState;
   if (state.destroyed) return;
   parts._dumped = true;

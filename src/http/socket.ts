@@ -344,13 +344,14 @@ export class ClientSocket extends SocketFace {
   }
 
   private forgetWriter(): void {
-    this.writer?.emitDestroy();
+    if (this.writer === null) return;
+    this.writer.emitDestroy();
     this.writer = null;
   }
 
   /** All of the output has been taken. */
   private taken(): void {
-    if (this.writer !== null) this.forgetWriter();
+    this.forgetWriter();
     // As in Node's streams: 'drain' comes before the callbacks of what has been taken.
     if (this.needDrain) this.callbacks.unshift(() => this.drain());
     if (this.callbacks.length > 0) {

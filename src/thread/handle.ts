@@ -19,7 +19,6 @@ import {
   detach,
   disconnected,
   endUnread,
-  hears,
   isDisconnected,
   listened,
   makeRequest,
@@ -106,7 +105,7 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
     conn.inHandler = false;
     if (this.deferred !== null) this.runDeferred(conn);
     // Who listens to 'finish' hears of it in its turn among the ticks that the handler has asked for, and then of 'close'.
-    if (conn.responded && conn.res !== null && hears(conn.res)) conn.settleLater();
+    if (conn.responded && conn.heard) conn.settleLater();
     else if (conn.responded) {
       this.inTurn = true;
       conn.settle();
@@ -224,7 +223,7 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   }
 
   later(conn: Connection, callbacks: WriteCallback[]): void {
-    if (!conn.inHandler || callbacks.length > 1 || (conn.res !== null && hears(conn.res))) {
+    if (!conn.inHandler || callbacks.length > 1 || conn.heard) {
       process.nextTick(runAll, this, conn, callbacks);
     } else if (this.deferred === null) this.deferred = callbacks;
     else this.deferred.push(...callbacks);

@@ -6,8 +6,8 @@
 import { native } from '../native/binding.js';
 
 /**
- * Node's own function, which its timers use between two callbacks (process._tickCallback, to be read, not to be called, by others). Null where it
- * has another name: with --pending-deprecation it is wrapped in a warning.
+ * Node's own function, which its timers call between two callbacks; undocumented (DEP0134). Null where it has another name: with
+ * --pending-deprecation it is wrapped in a warning.
  */
 const nodes = (process as unknown as { _tickCallback?: () => void })._tickCallback;
 const runNextTicks = typeof nodes === 'function' && nodes.name === 'runNextTicks' ? nodes : null;

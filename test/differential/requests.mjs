@@ -4,6 +4,7 @@ import { AsyncLocalStorage, executionAsyncId } from 'node:async_hooks';
 const storage = new AsyncLocalStorage();
 const entered = new AsyncLocalStorage();
 
+/** In a context: listens for 'close', and does something. */
 function closes(res, note, end) {
   storage.run('mine', () => {
     res.on('close', () => note(`res close: ${storage.getStore()}`));
@@ -156,12 +157,7 @@ export const requests = {
       if (req.headers['x-half'] !== undefined) res.write('x');
     });
   },
-  'see-context-destroy': (_req, res, note) => {
-    storage.run('mine', () => {
-      res.on('close', () => note(`res close: ${storage.getStore()}`));
-      setImmediate(() => res.destroy());
-    });
-  },
+  'see-context-destroy': (_req, res, note) => closes(res, note, () => setImmediate(() => res.destroy())),
   'see-context-close-request': (req, res, note) => {
     storage.run('mine', () => {
       req.on('close', () => note(`req close: ${storage.getStore()}`));

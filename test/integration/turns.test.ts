@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { ask } from '../support/ask.js';
 import { HttpServer } from '../support/http-server.js';
 import { until } from '../support/poll.js';
-import type { RawClient, RawResponse } from '../support/raw-client.js';
+import type { RawResponse } from '../support/raw-client.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'tunicorn-turns-'));
 after(() => rmSync(dir, { recursive: true }));
@@ -14,33 +15,22 @@ after(() => rmSync(dir, { recursive: true }));
 const get = (path: string) => `GET /${path} HTTP/1.1\r\nHost: x\r\n\r\n`;
 let gates = 0;
 
-async function ask(client: RawClient, path: string): Promise<RawResponse> {
-  client.write(get(path));
-  return client.response();
-}
-
 /** Asks each path on a connection of its own while the only thread is held, so that all are ready when it comes back. */
 async function together(server: HttpServer, paths: readonly string[]): Promise<RawResponse[]> {
   const gate = join(dir, `gate-${gates++}`);
   const clients = await Promise.all(paths.map(() => server.connect()));
   const holder = await server.connect();
   try {
-    for (const client of [...clients, holder]) assert.equal((await ask(client, 'warm')).body, 'warm');
+    for (const client of [...clients, holder]) {
+      client.write(get('warm'));
+      assert.equal((await client.response()).body, 'warm');
+    }
     await holder.send(get(`spin?${gate}`));
     for (const [i, client] of clients.entries()) await client.send(get(paths[i]));
     writeFileSync(gate, '');
     return await Promise.all(clients.map((client) => client.response()));
   } finally {
     for (const client of [...clients, holder]) client.destroy();
-  }
-}
-
-async function marks(server: HttpServer): Promise<string[]> {
-  const client = await server.connect();
-  try {
-    return JSON.parse((await ask(client, 'marks')).body);
-  } finally {
-    client.destroy();
   }
 }
 
@@ -63,7 +53,9 @@ async function whole(server: HttpServer): Promise<boolean> {
     NAMES.map((name) => [200, name]),
   );
   const all: string[] = [];
-  await until(async () => all.push(...(await marks(server))) >= 5 * NAMES.length, { what: 'the marks' });
+  await until(async () => all.push(...JSON.parse((await ask(server.port, '/marks')).body)) >= 5 * NAMES.length, {
+    what: 'the marks',
+  });
   const order = all.filter((mark) => mark.startsWith('handler')).map((mark) => mark.split(' ')[1]);
   assert.deepEqual(order.toSorted(), NAMES);
   // The context of one is not seen by another, and each runs in one scope.
@@ -120,7 +112,7 @@ describe('requests of one turn', () => {
         );
         await until(() => words.test(own.log), { what: 'the error in the log' });
         // The thread is replaced, the worker is not.
-        await own.talk(get('warm').replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'));
+        assert.equal((await ask(own.port, '/warm')).body, 'warm');
         assert.equal(own.worker, worker);
         await own.stop();
       } finally {

@@ -8,16 +8,13 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { EINVAL, ENOENT, EPOLL_CTL_ADD, EPOLLIN, EPOLLOUT, native } from '../../../src/native/binding.js';
-import { ok, openFds, threadCount, unixPair } from '../../support/native.js';
+import { ok, openHandles, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 import type { Fixture } from './thread-fixture.js';
 
 const DEATHS = 200;
 const MAX_MS = 8000;
 const AT_A_TIME = 3;
-
-/** Without files: Node leaves those open that a thread was reading, its modules, when it ended. */
-const ours = (): string[] => openFds().filter((fd) => !fd.includes(' /'));
 
 /** What the kernel says of an fd: for an eventfd, whose it is a duplicate of. */
 function describe(fd: string): string {
@@ -53,7 +50,7 @@ test('threads are terminated at any instant, hundreds of times', async () => {
   }
 
   await life(0);
-  const fds = ours();
+  const fds = openHandles();
   const threads = threadCount();
   const resources = process.getActiveResourcesInfo().length;
   const started = performance.now();
@@ -65,12 +62,14 @@ test('threads are terminated at any instant, hundreds of times', async () => {
   assert.ok(deaths >= 20, `only ${deaths} threads in ${MAX_MS} ms`);
 
   await until(() => threadCount() <= threads, { what: 'the threads to end' });
-  await until(() => ours().length <= fds.length, { what: 'their file descriptors to be closed' }).catch((cause) => {
-    const left = ours().filter((fd) => !fds.includes(fd));
-    throw new Error(`left: ${left.map((fd) => `${fd} ${describe(fd)}`)}; ours: ${wakes.map(String).map(describe)}`, {
-      cause,
-    });
-  });
+  await until(() => openHandles().length <= fds.length, { what: 'their file descriptors to be closed' }).catch(
+    (cause) => {
+      const left = openHandles().filter((fd) => !fds.includes(fd));
+      throw new Error(`left: ${left.map((fd) => `${fd} ${describe(fd)}`)}; ours: ${wakes.map(String).map(describe)}`, {
+        cause,
+      });
+    },
+  );
   await until(() => process.getActiveResourcesInfo().length <= resources, { what: 'their handles to be closed' });
   assert.equal(native.loopIdle(1000), ENOENT);
   for (const fd of [...sockets, ...wakes, epfd]) assert.equal(native.close(fd), 0, 'still open, and ours');

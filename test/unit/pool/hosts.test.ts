@@ -8,7 +8,7 @@ import { stackOf } from '../../../src/pool/inspect.js';
 import type { ThreadTask } from '../../../src/pool/messages.js';
 import { piscinaHost } from '../../../src/pool/piscina.js';
 import { tinypoolHost } from '../../../src/pool/tinypool.js';
-import { openFds, threadCount } from '../../support/native.js';
+import { openHandles, threadCount } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 import type { HostTask } from './host-fixture.js';
 
@@ -63,7 +63,7 @@ for (const [name, create] of [
 ] as const) {
   /** Runs a body with a host, and sees to it that no thread and no pipe or socket is left of it. */
   async function withHost(options: Partial<HostOptions>, body: (host: ThreadHost) => Promise<void>): Promise<void> {
-    const fds = () => openFds().filter((fd) => !fd.includes(' /')).length;
+    const fds = () => openHandles().length;
     const [threadsBefore, fdsBefore] = [threadCount(), fds()];
     const host = create({ entry, threads: 3, ...options });
     // Both libraries unref threads that are about to end; the arbiter keeps a real worker's loop alive.

@@ -19,7 +19,7 @@ import { Driver } from '../../../src/shared/driver.js';
 import { ABSENT, allocate, C, Shared, T } from '../../../src/shared/memory.js';
 import { ReadyRing } from '../../../src/shared/ready-ring.js';
 import { ConnTable, HAS_HEAD, IN_HAND, OWNER_FREE, OWNER_IDLE, READ_AHEAD } from '../../../src/shared/tconn.js';
-import { ok, openFds, readAll, threadCount, unixPair } from '../../support/native.js';
+import { ok, openHandles, readAll, threadCount, unixPair } from '../../support/native.js';
 import { until } from '../../support/poll.js';
 
 const ENTRY = new URL('../../../src/thread/start.cjs', import.meta.url);
@@ -148,12 +148,9 @@ const outcome = (future: Future<Outcome>) =>
     });
   });
 
-/** Sockets, eventfds, epolls. A thread that is ended while it loads modules leaves Node's own open files behind. */
-const ourFds = () => openFds().filter((fd) => !fd.includes(' /'));
-
 /** Runs a body with a rig, and sees to it that no thread and no fd is left by it. */
 async function withRig(rig: () => Rig, body: (rig: Rig) => Promise<void>): Promise<void> {
-  const fds = ourFds();
+  const fds = openHandles();
   const threads = threadCount();
   const r = rig();
   try {
@@ -162,8 +159,8 @@ async function withRig(rig: () => Rig, body: (rig: Rig) => Promise<void>): Promi
     await r.end();
   }
   await until(() => threadCount() <= threads, { what: 'the threads to end' });
-  await until(() => ourFds().length <= fds.length, { what: 'fds to be closed' }).catch((cause) => {
-    throw new Error(`left: ${ourFds().filter((fd) => !fds.includes(fd))}`, { cause });
+  await until(() => openHandles().length <= fds.length, { what: 'fds to be closed' }).catch((cause) => {
+    throw new Error(`left: ${openHandles().filter((fd) => !fds.includes(fd))}`, { cause });
   });
 }
 

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
+import { isAlive } from '../../support/arbiter-process.js';
 import { endHungFiles } from '../../support/hung-files.js';
 import { until } from '../../support/poll.js';
 import { children } from '../../support/proc.js';
@@ -19,15 +19,6 @@ const STUBBORN = `
   }
 `;
 
-/** Whoever inherits the dead may take its time to fetch them. */
-const alive = (pid: number): boolean => {
-  try {
-    return !readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') Z ');
-  } catch {
-    return false;
-  }
-};
-
 test('a file that does not end is killed with its children; a file that ends and the runner are not', async () => {
   const env = { ...process.env, STUBBORN };
   const runner = spawn(process.execPath, ['-e', STUBBORN, '2'], { env });
@@ -37,10 +28,10 @@ test('a file that does not end is killed with its children; a file that ends and
     const file = await until(() => children(runner.pid!)[0], { what: 'the file' });
     const server = await until(() => children(file.pid)[0], { what: 'what the file started' });
     stop = endHungFiles(runner.pid!, 200, (line) => told.push(line));
-    await until(() => !alive(file.pid) && !alive(server.pid), { what: 'both to be gone' });
+    await until(() => !isAlive(file.pid) && !isAlive(server.pid), { what: 'both to be gone' });
     assert.equal(told.length, 1, told.join());
     assert.match(told[0], / 1$/);
-    assert.ok(alive(runner.pid!));
+    assert.ok(isAlive(runner.pid!));
   } finally {
     stop();
     runner.kill('SIGKILL');
@@ -58,7 +49,7 @@ test('within its time it is left alone, and the watch ends', async () => {
     const stopped = endHungFiles(runner.pid!, 50, () => assert.fail('told after its end'));
     stopped();
     await until(() => ++polls > 100, { what: 'ten times the limit' });
-    assert.ok(alive(file.pid));
+    assert.ok(isAlive(file.pid));
     stop();
     process.kill(file.pid, 'SIGKILL');
   } finally {
