@@ -227,6 +227,8 @@ for (const kind of [
   it(`the health path: ${kind.name}`, { timeout: 60_000 }, async () => {
     const server = await start(kind.app, [...kind.args, '--health-path', '/healthz', '--access-logfile', '-']);
     const lines = () => server.stdout.split('\n').filter((line) => line.includes('"GET /healthz?one HTTP/1.1" 200 3 '));
+    // While no thread is up yet, main answers, and closes.
+    await server.stillServes();
 
     const client = await server.connect();
     client.write('GET /healthz?one HTTP/1.1\r\nHost: x\r\n\r\n');
