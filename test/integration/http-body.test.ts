@@ -16,7 +16,9 @@ for (const kind of KINDS) {
   describe(`http bodies, ${kind.name}`, () => {
     let server: HttpServer;
     before(async () => {
-      server = await HttpServer.start(kind.app, [...kind.args, '--body-timeout', '1', '--header-timeout', '1']);
+      server = await HttpServer.start(kind.app, [...kind.args, '--body-timeout', '1', '--header-timeout', '1'], {
+        NOTE_LOADED: '1',
+      });
     });
     after(() => server?.stop());
 
@@ -53,6 +55,8 @@ for (const kind of KINDS) {
     });
 
     it('30 MB to a handler that stops reading for a while: the client is held back', async () => {
+      // The threads' own memory is none of this body's.
+      await until(() => server.stdout.split('loaded').length === 3, { what: 'both threads' });
       await server.stillServes();
       const before = server.rss;
       const client = await server.connect();
