@@ -20,6 +20,7 @@ import { AppFolders } from '../support/app-folders.js';
 import { ArbiterProcess, fetchText, isAlive } from '../support/arbiter-process.js';
 import { ask, askJson } from '../support/ask.js';
 import { until } from '../support/poll.js';
+import { readableCopy } from '../support/readable-copy.js';
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 
@@ -40,8 +41,13 @@ const folders = new AppFolders('mechanics', APP);
 const { root } = folders;
 
 /** A tunicorn with one thread at a free port. */
-function tunicorn(cwd: string, args: readonly string[] = [], env: Record<string, string> = {}): ArbiterProcess {
-  const one = new ArbiterProcess([CLI, '-b', '127.0.0.1:0', '--threads', '1', ...args], env, cwd);
+function tunicorn(
+  cwd: string,
+  args: readonly string[] = [],
+  env: Record<string, string> = {},
+  cli = CLI,
+): ArbiterProcess {
+  const one = new ArbiterProcess([cli, '-b', '127.0.0.1:0', '--threads', '1', ...args], env, cwd);
   started.push(one);
   return one;
 }
@@ -337,6 +343,14 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   const asRoot = { skip: process.getuid!() !== 0 && 'only root may change users' };
+  /** The command and a folder with the app, both readable for anybody. */
+  const forAnybody = () => {
+    const dir = folders.make();
+    for (const each of [root, dir]) chmodSync(each, 0o755);
+    copy ??= readableCopy(folders.make());
+    return { dir, cli: copy };
+  };
+  let copy: string | undefined;
   /** Ids of an account in /etc/passwd or /etc/group. */
   const idOf = (file: string, name: string) =>
     Number(readFileSync(`/etc/${file}`, 'utf8').match(new RegExp(`^${name}:[^:]*:(\\d+):`, 'm'))![1]);
@@ -345,12 +359,10 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
     'user and group: the workers run as these and no other, and can write their logs and sockets',
     asRoot,
     async () => {
-      const dir = folders.make();
-      // The app has to be readable for anybody.
-      for (const each of [root, dir]) chmodSync(each, 0o755);
+      const { dir, cli } = forAnybody();
       const [uid, gid] = [idOf('passwd', 'daemon'), idOf('group', 'games')];
       const args = ['-b', 'unix:s.sock', '--threads', '1', '--access-logfile', 'access.log', '--log-file', 'error.log'];
-      const one = new ArbiterProcess([CLI, ...args, '-u', 'daemon', '-g', String(gid), 'app.mjs'], {}, dir);
+      const one = new ArbiterProcess([cli, ...args, '-u', 'daemon', '-g', String(gid), 'app.mjs'], {}, dir);
       started.push(one);
       const get = 'GET /x HTTP/1.0\r\n\r\n';
       const text = await until(() => fetchText(`unix:${join(dir, 's.sock')}`, get), { what: 'an answer' });
@@ -382,8 +394,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   const needsMember = { skip: asRoot.skip || (member === undefined && 'no account is a member of a second group') };
 
   it('initgroups: the workers are in every group of the user, and without it in none', needsMember, async () => {
-    const dir = folders.make();
-    for (const each of [root, dir]) chmodSync(each, 0o755);
+    const { dir, cli } = forAnybody();
     const uid = idOf('passwd', member);
     const gid = idOf('group', 'games');
     const second = members.filter(([, , , users]) => users.split(',').includes(member)).map(([, , id]) => Number(id));
@@ -391,7 +402,7 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
       [['--initgroups'], [gid, ...second]],
       [[], [gid]],
     ] as const) {
-      const one = tunicorn(dir, ['-u', String(uid), '-g', 'games', ...flags, 'app.mjs']);
+      const one = tunicorn(dir, ['-u', String(uid), '-g', 'games', ...flags, 'app.mjs'], {}, cli);
       const { ids } = await askJson(await one.firstPort());
       assert.deepEqual([ids[0], ids[1]], [uid, gid]);
       assert.deepEqual(new Set(ids[2]), new Set(groups));
@@ -400,14 +411,13 @@ describe('process settings', { concurrency: 2, timeout: 120_000 }, () => {
   });
 
   it('user: one that this process may not become ends it with status 3', asRoot, async () => {
-    const dir = folders.make();
-    for (const each of [root, dir]) chmodSync(each, 0o755);
+    const { dir, cli } = forAnybody();
     const uid = idOf('passwd', 'daemon');
     // An arbiter that is not root.
     const one = new ArbiterProcess(
       [
         '-e',
-        `process.setgid(${uid}); process.setuid(${uid}); process.argv.splice(1, 0, 'x'); import(${JSON.stringify(CLI)})`,
+        `process.setgid(${uid}); process.setuid(${uid}); process.argv.splice(1, 0, 'x'); import(${JSON.stringify(cli)})`,
         '--',
         '-b',
         '127.0.0.1:0',
