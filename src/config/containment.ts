@@ -62,9 +62,9 @@ export const CONTAINMENT_SETTINGS = [
     flags: ['--thread-concurrency'],
     section: CONTAINMENT,
     kind: integer(0, 1_000_000, 'requests'),
-    default: () => 1000,
+    default: () => 0,
     description:
-      'Requests that one thread may have in hand while their handlers await; idle threads come first. 0: no limit.',
+      'Requests that one thread may have in hand while their handlers await, or wait for their clients; idle threads come first. 0: no limit but --worker-connections.',
   }),
   setting({
     name: 'max_queue',

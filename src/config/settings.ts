@@ -95,7 +95,7 @@ export const SETTINGS = [
     kind: choice('worker class', WORKER_CLASSES),
     default: () => 'gthread' as const,
     description:
-      "How a worker runs requests: gthread on a pool of threads, sync one at a time on the worker's only thread. With --threads above 1 sync is gthread.",
+      "How a worker runs requests: gthread on a pool of threads, sync one at a time on the worker's only thread, where a slow body holds up all others: only behind a proxy that buffers. With --threads above 1 sync is gthread.",
   }),
   setting({
     name: 'threads',
@@ -122,7 +122,8 @@ export const SETTINGS = [
     flags: ['--worker-connections'],
     section: WORKERS,
     kind: integer(1, 1_000_000, 'connections'),
-    default: () => 1000,
+    // gunicorn's 1000 are soon taken by slow uploads or WebSockets, none of which makes room; node:http has no limit.
+    default: () => 10_000,
     description:
       'Connections a worker holds at once, idle ones counted. At the limit those make room that nobody has used for longest, a second at least; if there are none, it stops accepting for a while. There are no more than file descriptors (ulimit -n), less 100, or half of them, for the rest of the process.',
   }),

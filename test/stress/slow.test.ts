@@ -53,7 +53,7 @@ for (const { name, begin, drip, reads, answer } of ATTACKS) {
   test(`${CONNECTIONS} slow ${name} beside a normal client`, async (t) => {
     const seconds = `${DEADLINE}`;
     const server = await start('slow-clients.js', [
-      ...['--threads', '2', '--worker-connections', '5000', '--keep-alive', '60', '--timeout', '120'],
+      ...['--threads', '2', '--keep-alive', '60', '--timeout', '120'],
       ...['--header-timeout', seconds, '--body-timeout', seconds, '--send-timeout', seconds],
     ]);
     const [worker] = server.workers;
@@ -102,11 +102,11 @@ for (const { name, begin, drip, reads, answer } of ATTACKS) {
   });
 }
 
-/** One request at a time on each of 4 connections, with small pauses: latency, not throughput. */
+/** One request at a time on each of 4 connections, with small pauses: latency, not throughput. Some connections are new ones. */
 async function load(port: number, total: number): Promise<LoadClient> {
   const client = new LoadClient({
     ...{ target: { port }, seed: seedOf(), modes: ['sync'], connections: 4, depth: 1, maxBody: 200, total },
-    ...{ pauseChance: 1, pauseMs: 10 },
+    ...{ pauseChance: 1, pauseMs: 10, closeChance: 0.3 },
   });
   await client.run();
   return client;
