@@ -110,7 +110,7 @@ function lazyHeaders(request: LazyRequest): RequestHeaders {
 
 /** A GET or HEAD has no body in fetch, whatever the client sent: the engine drains it. */
 function hasBody(exchange: FetchExchange): boolean {
-  return exchange.hasBody && exchange.method !== 'GET' && exchange.method !== 'HEAD';
+  return exchange.method !== 'GET' && exchange.method !== 'HEAD' && exchange.hasBody;
 }
 
 /** All of the body, from Node's stream. */
@@ -119,7 +119,7 @@ async function readBody(request: LazyRequest): Promise<Uint8Array | null> {
   if (!hasBody(exchange)) return null;
   if (request[USED]) throw new TypeError(USED_BODY);
   request[USED] = true;
-  return collect(exchange.req);
+  return exchange.bodyIsEmpty ? null : collect(exchange.req);
 }
 
 function collect(stream: IncomingMessage): Promise<Uint8Array> {

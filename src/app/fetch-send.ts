@@ -62,9 +62,9 @@ function sendFast(exchange: FetchExchange, response: FastResponse): void {
   }
   if (response[USED]) throw new TypeError(USED_BODY);
   const head = list === null ? headOf(response[HEADERS] as Headers) : headOfList(list);
-  if (body === null && head.length !== null && (exchange.method === 'HEAD' || response[STATUS] === 304)) {
+  if (body === null && head.said !== null && (exchange.method === 'HEAD' || response[STATUS] === 304)) {
     // The length that a GET would have: only the handler knows it.
-    exchange.writeHead(response[STATUS], response[STATUS_MESSAGE], head.list, head.length);
+    exchange.writeHead(response[STATUS], response[STATUS_MESSAGE], head.list, head.said);
     exchange.end();
   } else {
     exchange.send(response[STATUS], response[STATUS_MESSAGE], head.list, body);
@@ -72,7 +72,8 @@ function sendFast(exchange: FetchExchange, response: FastResponse): void {
 }
 
 function sendAny(exchange: FetchExchange, response: ResponseLike): void {
-  const { status, statusText, body } = response;
+  const { status, body } = response;
+  const statusText = response.statusText ?? '';
   if (!Number.isInteger(status) || status < 200 || status > 599) {
     throw new TypeError(`A Response of status ${status} cannot be sent`);
   }
@@ -80,10 +81,11 @@ function sendAny(exchange: FetchExchange, response: ResponseLike): void {
   if (!REASON_PHRASE.test(statusText)) throw new TypeError('The status text of the Response cannot be sent');
   if (response.bodyUsed) throw new TypeError(USED_BODY);
   const head = headOf(response.headers);
-  if (isFastResponse(response) && response[SIZE] !== null) head.length = response[SIZE];
-  if (exchange.method === 'HEAD' || (status === 304 && head.length !== null)) {
+  if (isFastResponse(response) && response[SIZE] !== null) head.length = head.said = response[SIZE];
+  const headOnly = exchange.method === 'HEAD' && (body !== null || head.said !== null);
+  if (headOnly || (status === 304 && head.said !== null)) {
     body?.cancel().catch(() => {});
-    exchange.writeHead(status, statusText, head.list, head.length);
+    exchange.writeHead(status, statusText, head.list, head.said);
     exchange.end();
   } else if (body === null) {
     exchange.send(status, statusText, head.list, null);
@@ -102,6 +104,8 @@ function isResponseLike(value: unknown): value is ResponseLike {
 interface Head {
   list: HeaderList;
   /** As the handler's Content-Length says; null without one. */
+  said: number | null;
+  /** The same, where a body is to be measured by it. */
   length: number | null;
 }
 
@@ -109,7 +113,7 @@ function headOfList(list: HeaderList): Head {
   for (let i = 0; i < list.length; i += 2) {
     if (isFraming(list[i])) return filtered(pairs(list));
   }
-  return { list, length: null };
+  return { list, said: null, length: null };
 }
 
 function headOf(headers: Headers): Head {
@@ -138,7 +142,14 @@ function filtered(headers: Iterable<[string, string]>): Head {
     list.push(lower, value);
   }
   // A response of fetch() still says the length that it had before fetch() decoded it.
-  return { list, length: encoded ? null : length };
+  return { list, said: length, length: encoded ? null : length };
+}
+
+/** Fetch itself allows a Uint8Array alone; strings and other views are what handlers for Node's servers give, too. */
+function bytesOf(chunk: unknown): Uint8Array | null {
+  if (chunk instanceof Uint8Array) return chunk;
+  if (typeof chunk === 'string') return Buffer.from(chunk);
+  return ArrayBuffer.isView(chunk) ? new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength) : null;
 }
 
 class StreamSender {
@@ -200,11 +211,12 @@ class StreamSender {
     const reader = this.#reader;
     const { length } = this.#head;
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value: chunk } = await reader.read();
       if (this.#gone) return;
       if (done) return this.#finish();
-      if (!(value instanceof Uint8Array)) {
-        throw new TypeError(`A response stream gave ${typeof value}; chunks must be Uint8Array`);
+      const value = bytesOf(chunk);
+      if (value === null) {
+        throw new TypeError(`A response stream gave ${typeof chunk}; chunks must be Uint8Array`);
       }
       if (value.byteLength === 0) continue;
       this.#count += value.byteLength;

@@ -3,6 +3,7 @@
  * the process, and with the arbiter the whole service; here it is logged, as a thread's exception is in gunicorn, and everything goes on.
  */
 import type { Logger } from '../log.js';
+import { listen } from '../own-listeners.js';
 
 export class LeftBehind {
   #watching = false;
@@ -21,8 +22,8 @@ export class LeftBehind {
   watch(): void {
     if (this.#watching) return;
     this.#watching = true;
-    process.on('uncaughtException', this.#uncaught);
-    process.on('unhandledRejection', this.#unhandled);
+    listen('uncaughtException', this.#uncaught);
+    listen('unhandledRejection', this.#unhandled);
   }
 
   close(): void {

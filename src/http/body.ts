@@ -20,6 +20,10 @@ const MAX_DRAIN = 256 * 1024;
 export const MAX_TURN = 512 * 1024;
 /** Bytes from which on what comes is worth a buffer of its own, which spares copying it out of the parser's memory. */
 const BULK = 32 * 1024;
+/** More pieces of one read than this become one: chunks of a byte each would cost their reader, and memory, a hundred times their size. */
+const MAX_PIECES = 64;
+/** What a piece counts for besides its bytes in MAX_TURN. */
+const PIECE_COST = 64;
 
 const NONE = 0;
 const WAITING = 1;
@@ -68,6 +72,8 @@ export class BodyReader {
   /** Bytes that are to come by Content-Length, which needs no parser; -1: the framing tells. And the last read had many. */
   private left = -1;
   private bulk = false;
+  /** What this turn has read so far, see MAX_TURN. */
+  private turn = 0;
   /** What came with the head has not been asked for. */
   private fresh = false;
 
@@ -131,6 +137,10 @@ export class BodyReader {
 
   private takePieces(): void {
     const { body, memory } = this.parser;
+    if (body.length > 2 * MAX_PIECES) {
+      this.pieces.push(joined(memory, body));
+      return;
+    }
     for (let i = 0; i < body.length; i += 2) {
       // A copy: the parser's memory is used again by the next recv.
       this.pieces.push(Buffer.from(memory.subarray(body[i], body[i] + body[i + 1])));
@@ -196,15 +206,15 @@ export class BodyReader {
       owner.watchInput(false);
       return;
     }
-    let taken = 0;
+    this.turn = 0;
     while (this.message !== null && (this.reading === FLOWING || this.reading === DRAINING)) {
       const room = this.parser.inputSize;
       const n = this.left < 0 ? this.readFramed(this.message, room) : this.readPlain(room);
       if (n === 0) return;
       owner.keepToSelf();
       if (!this.passOn()) return;
-      taken += n;
-      if (taken >= MAX_TURN || n < room) return;
+      this.turn += n;
+      if (this.turn >= MAX_TURN || n < room) return;
     }
   }
 
@@ -231,6 +241,7 @@ export class BodyReader {
       return 0;
     }
     this.takePieces();
+    this.turn += PIECE_COST * (parser.body.length >> 1);
     return result === MESSAGE_DONE ? this.lastRead(parser.consumed, n, room) : n;
   }
 
@@ -322,6 +333,16 @@ export class BodyReader {
     this.pieces = [];
     this.trailers = null;
   }
+}
+
+/** The pieces (at, length, at, length ...) as one. */
+function joined(memory: Buffer, pieces: readonly number[]): Buffer {
+  let length = 0;
+  for (let i = 1; i < pieces.length; i += 2) length += pieces[i];
+  const all = Buffer.allocUnsafe(length);
+  let to = 0;
+  for (let i = 0; i < pieces.length; i += 2) to += memory.copy(all, to, pieces[i], pieces[i] + pieces[i + 1]);
+  return all;
 }
 
 function wantNT(reader: BodyReader, req: IncomingMessage): void {

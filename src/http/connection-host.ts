@@ -19,6 +19,8 @@ export interface ConnectionHost {
   readonly tls: boolean;
   /** Responses carry Server-Timing. */
   readonly serverTiming: boolean;
+  /** Requests of the thread that are begun and not over. */
+  readonly inHand: number;
   /** Wait in the thread's own event loop for the fd; neither: no more waiting. */
   watch(conn: Connection, read: boolean, write: boolean): void;
   /** Takes the connection out of the selector that all threads share, until it is given back. */

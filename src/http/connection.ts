@@ -18,6 +18,7 @@ import type { ClientInfo, ControlSource, RequestControl } from '../request.js';
 import { type BodyOwner, BodyReader, readLate } from './body.js';
 import { clientOf } from './client.js';
 import type { ConnectionHost, OpenExchange } from './connection-host.js';
+import { Control } from './control.js';
 import { drainResponse } from './drain.js';
 import { type Leaving, Lingering } from './lingering.js';
 import { closeEarly, disconnected, hears, inChunks, loosen, part, unplug } from './message.js';
@@ -71,8 +72,9 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   waitedMs = -1;
   /** Coarse clock until when the request may take, 0 = for ever. */
   limit = 0;
-  /** The client has ended its side, and may have left: it was asked by an interim response. */
-  peerEnded = false;
+  /** The client has ended its side, and may have left: how often it was asked, and the clock when it will be again (sweep.ts). */
+  asked = 0;
+  askAt = 0;
   /** Bytes sent beside the socket, and the response's head where the fetch path has made it, for the access log. */
   directBytes = 0;
   /** Bytes that this thread has received. */
@@ -114,6 +116,7 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   private watchRead = false;
   private watchWrite = false;
   private socketObject: ClientSocket | null = null;
+  private controlObject: Control | null = null;
 
   constructor(host: ConnectionHost, fd: number, generation: number) {
     this.host = host;
@@ -124,6 +127,12 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
   get socket(): ClientSocket {
     this.socketObject ??= new ClientSocket(this, this.host.clock);
     return this.socketObject;
+  }
+
+  /** What its requests and responses have of it. */
+  get control(): Control {
+    this.controlObject ??= new Control(this);
+    return this.controlObject;
   }
 
   /** What its peer says by forwarded headers is believed. */
@@ -179,10 +188,11 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
     this.versionMinor = parser.versionMinor;
     this.began = this.touched = now;
     this.status = 0;
-    this.peerEnded = false;
+    this.asked = 0;
     this.head = '';
     this.queuedMs = Math.max(0, this.waitedMs);
     this.bytesBefore = this.bytesOut;
+    this.socketObject?.beginResponse();
   }
 
   /** Head of the handler's response, '' before it is made. */
@@ -333,6 +343,17 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
     if (req !== null || res !== null) part(req, res, this.responded);
   }
 
+  /** What comes is of no use any more, and the response is handed over: it leaves, then the connection ends in stages. */
+  endInput(): void {
+    const { req, body } = this;
+    body?.stop();
+    body?.forget();
+    this.body = null;
+    if (req !== null) part(req, null, this.responded);
+    this.last = this.pipelines = true;
+    this.settle();
+  }
+
   /** Sends an answer of the engine's own and ends the connection without losing the answer to a reset. */
   refuse(status: number, detail = '', extra = ''): void {
     this.status = status;
@@ -426,6 +447,10 @@ export class Connection implements Wire, BodyOwner, Leaving, ControlSource, Requ
 
   outcome(): number {
     return this.handed && this.active ? this.host.outcome(this) : 0;
+  }
+
+  get crowded(): boolean {
+    return this.host.inHand > 1;
   }
 
   wantWrite(on: boolean): void {

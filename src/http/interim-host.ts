@@ -5,7 +5,7 @@
 import './interim.js';
 import { ServerResponse } from '../node-http.js';
 import { CONTROL } from '../request.js';
-import type { Connection } from './connection.js';
+import type { Control } from './control.js';
 
 type Method = (...args: unknown[]) => unknown;
 
@@ -16,7 +16,7 @@ for (const name of ['writeContinue', 'writeProcessing', 'writeEarlyHints', 'writ
   // The last one is Node 24's.
   if (nodes === undefined) continue;
   prototype[name] = Object.defineProperties(function (this: ServerResponse, ...args: unknown[]): unknown {
-    const conn = (this as unknown as { [CONTROL]?: Connection })[CONTROL];
+    const conn = (this as unknown as { [CONTROL]?: Control })[CONTROL]?.conn;
     const send = () => nodes.apply(this, args);
     return conn?.res === this ? conn.host.interim(conn, send) : send();
   }, Object.getOwnPropertyDescriptors(nodes)) as Method;

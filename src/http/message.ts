@@ -5,18 +5,20 @@
  */
 import type { Socket } from 'node:net';
 import './cork.js';
+import './failed-head.js';
 import { type IncomingMessage, ServerResponse } from '../node-http.js';
 import './interim-host.js';
 import { native } from '../native/binding.js';
 import { CONTROL } from '../request.js';
 import type { Connection } from './connection.js';
+import type { Control } from './control.js';
 import type { RequestParser } from './parser.js';
 import { newRequest, newResponse } from './server-options.js';
 import { timeResponse } from './server-timing.js';
 import { abortSignal, detachSignal } from './signal.js';
 
 interface RequestParts {
-  [CONTROL]: Connection;
+  [CONTROL]: Control;
   _consuming: boolean;
   _dump(): void;
   _read(): void;
@@ -30,7 +32,7 @@ interface RequestParts {
 }
 
 interface ResponseParts {
-  [CONTROL]: Connection;
+  [CONTROL]: Control;
   _finish(): void;
   _keepAliveTimeout: number;
   _eventsCount: number;
@@ -50,7 +52,7 @@ export type RequestHead = Pick<RequestParser, 'method' | 'url' | 'headers' | 've
 export function makeRequest(conn: Connection, parser: RequestHead): IncomingMessage {
   const req = newRequest(conn.server, conn.socket as unknown as Socket);
   const parts = req as unknown as RequestParts;
-  parts[CONTROL] = conn;
+  parts[CONTROL] = conn.control;
   parts._read = readBody;
   req.httpVersionMajor = 1;
   req.httpVersionMinor = parser.versionMinor;
@@ -68,7 +70,7 @@ function readBody(this: RequestParts): void {
     this._readableState.readingMore = false;
     this._consuming = true;
   }
-  this[CONTROL].wantBody(this as unknown as IncomingMessage);
+  this[CONTROL].conn.wantBody(this as unknown as IncomingMessage);
 }
 
 /** The response to req, owning the connection's socket. keepAliveMs: announced to the client, 0 = no keep-alive. */
@@ -76,7 +78,7 @@ export function makeResponse(conn: Connection, req: IncomingMessage, keepAlive: 
   const socket = conn.socket as unknown as Socket;
   const res = newResponse(conn.server, socket, req);
   const parts = res as unknown as ResponseParts;
-  parts[CONTROL] = conn;
+  parts[CONTROL] = conn.control;
   parts._finish = finished;
   parts._keepAliveTimeout = keepAliveMs;
   parts.strictContentLength = true;
@@ -91,7 +93,7 @@ const nodesFinish = (ServerResponse.prototype as unknown as ResponseParts)._fini
 
 function finished(this: ResponseParts): void {
   nodesFinish.call(this);
-  const conn = this[CONTROL];
+  const { conn } = this[CONTROL];
   // As in Node, who listens for 'finish' finds the response without its socket.
   const res = this as unknown as ServerResponse;
   if (this._eventsCount > 0 && res.listenerCount('finish') > 0) res.prependListener('finish', unplugThis);
@@ -114,7 +116,7 @@ export function isLast(res: ServerResponse): boolean {
 function unplugThis(this: ServerResponse): void {
   detachSignal(this.req);
   unplug(this);
-  process.nextTick(closeNT, (this as unknown as ResponseParts)[CONTROL], this);
+  process.nextTick(closeNT, (this as unknown as ResponseParts)[CONTROL].conn, this);
 }
 
 /** The response leads nowhere any more: as in Node what is still written to it is no error, and so not counted against its length. */

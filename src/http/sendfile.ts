@@ -12,7 +12,7 @@ import fs, { type ReadStream } from 'node:fs';
 import { native } from '../native/binding.js';
 import { ServerResponse, symbolOf } from '../node-http.js';
 import { CONTROL } from '../request.js';
-import type { Connection } from './connection.js';
+import type { Control } from './control.js';
 import './cork.js';
 import { FilePart } from './file-part.js';
 import type { ClientSocket } from './socket.js';
@@ -37,7 +37,7 @@ interface FileStream {
 }
 
 interface Response {
-  [CONTROL]?: Connection;
+  [CONTROL]?: Control;
   _header: string | null;
   _headerSent: boolean;
   _hasBody: boolean;
@@ -75,7 +75,7 @@ function plain(stream: ReadStream, res: ServerResponse): boolean {
   const file = stream as unknown as FileStream;
   const kFs = symbolOf(stream, 'kFs');
   return (
-    (res as unknown as Response)[CONTROL]?.res === res &&
+    (res as unknown as Response)[CONTROL]?.conn.res === res &&
     res.write === write &&
     res.end === end &&
     file._read === proto._read &&
@@ -120,7 +120,7 @@ function interpose(stream: ReadStream, res: ServerResponse): void {
 function lengthOf(res: ServerResponse): number {
   const parts = res as unknown as Response & Record<symbol, number>;
   if (res.destroyed || res.writableEnded || res.writableCorked > 0 || res.writableLength > 0) return 0;
-  if (parts[kBytesWritten as symbol] !== 0 || parts[CONTROL]?.res !== res) return 0;
+  if (parts[kBytesWritten as symbol] !== 0 || parts[CONTROL]?.conn.res !== res) return 0;
   if (parts._header === null) {
     if (res.hasHeader('transfer-encoding') || bodyless(res)) return 0;
     const length = res.getHeader('content-length');
@@ -169,7 +169,7 @@ class Sending {
     this.stream = stream;
     this.file = stream as unknown as FileStream;
     this.res = res;
-    this.socket = (res as unknown as { [CONTROL]: Connection })[CONTROL].socket;
+    this.socket = (res as unknown as { [CONTROL]: Control })[CONTROL].conn.socket;
     this.size = size;
     this.from = from;
     this.length = length;

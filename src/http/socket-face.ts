@@ -33,6 +33,8 @@ export interface Wire {
   whole(): void;
   /** What is noted when its last byte leaves (native.useOutcomes): for the call that sends it. 0 = there is more to come. */
   outcome(): number;
+  /** Its thread has other requests in hand. */
+  readonly crowded: boolean;
   /** Output waits for the fd (true) or no longer does (false). */
   wantWrite(on: boolean): void;
   /** Everything written so far has been taken by the kernel. */
@@ -54,14 +56,15 @@ export abstract class SocketFace extends Duplex {
   /** As in net.Socket: undefined until setTimeout() is called. */
   timeout: number | undefined = undefined;
   connecting = false;
-  protected readonly wire: Wire;
+  /** Not to be met by who walks through a request or a response: behind it lies all of the engine. */
+  protected declare readonly wire: Wire;
   private local: SocketAddress | null = null;
   private peer: SocketAddress | null = null;
   private timer: NodeJS.Timeout | null = null;
 
   constructor(wire: Wire) {
     super({ allowHalfOpen: true, emitClose: false, autoDestroy: false, highWaterMark: markOf(wire.server) });
-    this.wire = wire;
+    Object.defineProperty(this, 'wire', { value: wire });
   }
 
   // --- reading: bodies reach the handler through its IncomingMessage ---
@@ -125,6 +128,10 @@ export abstract class SocketFace extends Duplex {
   get encrypted(): true | undefined {
     return this.wire.secure ? true : undefined;
   }
+  /** Who sits behind a proxy says so himself, as he may on a net.Socket. */
+  set encrypted(value: unknown) {
+    Object.defineProperty(this, 'encrypted', { value, writable: true, enumerable: true, configurable: true });
+  }
   address(): object {
     const a = tcp(this.localName());
     return a ? { address: a.address, family: familyName(a), port: a.port } : {};
@@ -148,6 +155,8 @@ export abstract class SocketFace extends Duplex {
 
   /** ms without activity after which 'timeout' is emitted; 0 = none. Activity: bytes of the client or to it. */
   setTimeout(ms: number, callback?: () => void): this {
+    // As net.Socket: more than a timer can count is as long as it can.
+    if (ms > MAX_TIMEOUT_MS) ms = MAX_TIMEOUT_MS;
     this.timeout = ms;
     this.stopTimer();
     if (callback) {
@@ -191,6 +200,9 @@ export abstract class SocketFace extends Duplex {
     return this;
   }
 }
+
+/** The longest that a timer runs, ms. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 const UNIX: SocketAddress = { family: 'unix', address: '', port: 0 };
 

@@ -16,6 +16,12 @@ type Part = string | Uint8Array;
 
 /** Bytes offered to the kernel in one call, which takes an int32. */
 const MAX_SEND = 1 << 30;
+/**
+ * Bytes of one response in one go, behind which others get their turn: one that nobody reads fills megabytes of the kernel's buffers. The
+ * first go comes out of the queue of new requests, where more of them wait; later ones are among the thread's own events.
+ */
+const FIRST_GO = 128 * 1024;
+const LATER_GO = 1 << 20;
 /** Behind every chunk of a chunked body. */
 const CRLF = Buffer.from('\r\n');
 /** What ServerResponse passes on as callback where its handler has given none: it does nothing, so nobody has to call it. */
@@ -56,6 +62,10 @@ export class ClientSocket extends SocketFace {
   /** The queue is being sent, and bytes of files that it has taken in this go. */
   private draining = false;
   private fileBytes = 0;
+  /** The clock when the present go began, and what had been written by then. */
+  private goAt = 0;
+  private goFrom = 0;
+  private goLimit = FIRST_GO;
   private needDrain = false;
   private ending = false;
   /** Where the output that waits was written: as in Node what its end causes is told in that context. */
@@ -65,6 +75,12 @@ export class ClientSocket extends SocketFace {
   constructor(wire: Wire, sent: Int32Array) {
     super(wire);
     this.sent = sent;
+  }
+
+  /** What is written from here on is another response. */
+  beginResponse(): void {
+    this.goLimit = FIRST_GO;
+    this.beginGo();
   }
 
   // --- writing ---
@@ -164,7 +180,10 @@ export class ClientSocket extends SocketFace {
         this.parts = [];
         this.utf8 = [];
       } else if (this.queued > 0 || this.draining) this.enqueue();
-      else if (parts.length === 1 && typeof parts[0] === 'string') this.sendText(parts[0], utf8[0]);
+      else if (this.pressing) {
+        this.enqueue();
+        this.wire.wantWrite(true);
+      } else if (parts.length === 1 && typeof parts[0] === 'string') this.sendText(parts[0], utf8[0]);
       else if (parts.length === 2 && typeof parts[0] === 'string' && !utf8[0] && isShort(parts[1])) {
         this.sendHead(parts[0], parts[1]);
       } else this.sendAll();
@@ -174,6 +193,18 @@ export class ClientSocket extends SocketFace {
       }
     }
     this.goneOn();
+  }
+
+  /** It has written so much in the present go, a tick of the coarse clock, that others of the thread's requests come first. */
+  private get pressing(): boolean {
+    if (this.sent[0] === this.goAt) return this.bytesWritten - this.goFrom >= this.goLimit && this.wire.crowded;
+    this.beginGo();
+    return false;
+  }
+
+  private beginGo(): void {
+    this.goAt = this.sent[0];
+    this.goFrom = this.bytesWritten;
   }
 
   private sendText(text: string, utf8: boolean): void {
@@ -258,7 +289,7 @@ export class ClientSocket extends SocketFace {
       this.bytesWritten += n;
       this.queued -= n;
       // A part that left only in part: there is no room for the rest, which needs no system call to find out.
-      if (this.consume(n)) return true;
+      if (this.consume(n) || (this.queue.length > 0 && this.pressing)) return true;
     }
     return false;
   }
@@ -332,6 +363,8 @@ export class ClientSocket extends SocketFace {
 
   private goOn(): void {
     this.touch();
+    this.beginGo();
+    this.goLimit = LATER_GO;
     this.drainQueue();
     this.goneOn();
   }

@@ -108,6 +108,19 @@ const QUOTED = '"(?:[\\t \\x21\\x23-\\x5b\\x5d-\\x7e\\x80-\\xff]|\\\\[\\t\\x20-\
 /** What stands between the data of two chunks, or before the first, or behind the last. llhttp takes nameless extensions. */
 const CHUNK_LINE = new RegExp(`^(?:\\r\\n)?[0-9A-Fa-f]+(?:;${TOKEN}(?:=(?:${TOKEN}|${QUOTED}))?)*\\r\\n(?:\\r\\n)?$`);
 
+/** The usual line, told without a string: [CRLF] a few hexadecimal digits CRLF, from `at` to `end`. */
+function isPlainChunkLine(memory: Buffer, at: number, end: number): boolean {
+  if (end - at > 12 || end - at < 3 || memory[end - 2] !== 13 || memory[end - 1] !== 10) return false;
+  let i = memory[at] === 13 && memory[at + 1] === 10 ? at + 2 : at;
+  if (i >= end - 2) return false;
+  for (; i < end - 2; i++) {
+    const c = memory[i];
+    // "0" to "9", "A" to "F" and "a" to "f".
+    if (!((c >= 48 && c <= 57) || ((c | 32) >= 97 && (c | 32) <= 102))) return false;
+  }
+  return true;
+}
+
 /** Looks at what of a chunked body is not data. Where the message is split makes no difference. */
 export class ChunkMeter {
   /** The bytes since the last data. */
@@ -129,6 +142,10 @@ export class ChunkMeter {
     if (this.over) return '';
     let cursor = at;
     for (let i = 0; i < data.length; i += 2) {
+      if (this.line === '' && isPlainChunkLine(memory, cursor, data[i])) {
+        cursor = data[i] + data[i + 1];
+        continue;
+      }
       if (data[i] > cursor) this.line += memory.latin1Slice(cursor, data[i]);
       cursor = data[i] + data[i + 1];
       // Empty: the data of a chunk go on from the last call.

@@ -19,14 +19,11 @@ const nodes = Socket.prototype as unknown as Required<Output>;
 /**
  * Opens a socket beside fd, with Node's own errors and events. onFirst is called once, before its first output leaves, with
  * the status of the response that it begins with, 0 = with something else.
- * @throws {Error} with a code, if there is no descriptor left.
+ * Null: there is no descriptor left.
  */
-export function openSocket(fd: number, server: Server, onFirst: (status: number) => void): Socket {
+export function openSocket(fd: number, server: Server, onFirst: (status: number) => void): Socket | null {
   const copy = native.dup(fd);
-  if (copy < 0) {
-    const code = native.errnoName(copy);
-    throw Object.assign(new Error(`dup ${code}`), { code, errno: copy, syscall: 'dup' });
-  }
+  if (copy < 0) return null;
   const socket = new Socket({ fd: copy, allowHalfOpen: true });
   Object.assign(socket, { server });
   // In Node a reset that nobody listens for ends the process; here it would cost the thread its good name.

@@ -17,6 +17,7 @@ import { installSendfile } from '../http/sendfile.js';
 import { ProcessLogs } from '../log/process-logs.js';
 import type { Logger } from '../log.js';
 import { native, SCHED_OTHER } from '../native/binding.js';
+import { appListens, listen } from '../own-listeners.js';
 import type { MainToThread, ThreadTask } from '../pool/messages.js';
 import { C, Shared, T } from '../shared/memory.js';
 import { Ending } from './ending.js';
@@ -39,14 +40,12 @@ export default async function life(task: ThreadTask): Promise<void> {
     native.setThreadName(`tunicorn-t${slot}`);
     native.heapGuard(shared.control, shared.threadWord(slot, T.FULL), task.shared.mainWake);
   }
-  process.on('uncaughtException', (error) => {
-    if (thread) thread.stray('Uncaught exception', error, log);
+  const contain = (event: 'uncaughtException' | 'unhandledRejection', kind: string) => (error: unknown) => {
+    if (thread) thread.stray(kind, error, log, appListens(event));
     else throw error;
-  });
-  process.on('unhandledRejection', (error) => {
-    if (thread) thread.stray('Unhandled rejection', error, log);
-    else throw error;
-  });
+  };
+  listen('uncaughtException', contain('uncaughtException', 'Uncaught exception'));
+  listen('unhandledRejection', contain('unhandledRejection', 'Unhandled rejection'));
   let app: App;
   let hooks: ThreadHooks | null = null;
   let ending: Ending;

@@ -197,6 +197,11 @@ export class Handler extends Reader implements ConnectionHost, ExchangeHost {
   refused(conn: Connection, status: number, reason: string, extra = ''): void {
     // Nothing in it is the client's.
     this.o.log.info(`Refused a request from ${conn.socket.remoteAddress ?? 'a client'}: ${status} ${reason}`);
+    if (conn.active && conn.responded) {
+      // The rest of a body whose request is answered: that answer is not to be lost.
+      conn.endInput();
+      return;
+    }
     if (conn.active && this.o.table.wasSent(conn.fd)) {
       this.drop(conn, null);
       return;

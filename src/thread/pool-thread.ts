@@ -35,6 +35,8 @@ import { closeUpgraded } from './upgrade.js';
 const TURN = 128;
 /** Connections gone on with in a row before new ones get their turn: about one pipeline. */
 const AGAIN_TURN = 16;
+/** For so long bodies and blocked writes are served before others get their turn, ms. */
+const OWN_TURN_MS = 5;
 /** ms between looks at what waits for too long. */
 const SWEEP_MS = 250;
 const ALWAYS = 1 << 30;
@@ -59,6 +61,8 @@ export class PoolThread {
   /** Connections to be gone on with, each in a step of its own, and how many of them went in a row. */
   private readonly againList: Connection[] = [];
   private againRow = 0;
+  /** Events of bodies and blocked writes for which the last turn had no time. */
+  private unserved: ReturnType<Selector<Connection>['select']> = [];
   private readonly polls: number[] = [];
   private watchPoll = 0;
   private watching = false;
@@ -331,9 +335,20 @@ export class PoolThread {
 
   /** Bodies and blocked writes of this thread's own connections. */
   private ownEvents(): boolean {
-    for (const [key, events] of this.selector.select(0)) {
-      this.handler.onEvent(key.data, events);
+    const { selector } = this;
+    const began = performance.now();
+    // What a turn had no time for comes first in the next one, or the same ones would always be served.
+    const ready = this.unserved.length > 0 ? this.unserved : selector.select(0);
+    this.unserved = [];
+    for (let i = 0; i < ready.length; i++) {
+      const [{ fd, data }, events] = ready[i];
+      // Served, closed or given back meanwhile.
+      if (!selector.has(fd) || selector.getKey(fd).data !== data) continue;
+      this.handler.onEvent(data, events);
       runTicks();
+      if (performance.now() - began < OWN_TURN_MS) continue;
+      this.unserved = ready.slice(i + 1);
+      break;
     }
     this.collected?.flush();
     return false;
@@ -373,14 +388,23 @@ export class PoolThread {
     });
   }
 
-  /** An error that no handler's call threw: the log names the requests it may belong to; if it is clear which, that one fails. */
-  stray(kind: string, error: unknown, log: Logger): void {
+  /**
+   * An error that no handler's call threw: the log names the requests it may belong to; if it is clear which, that one fails.
+   * heard: the app listens for such errors itself, and goes on as it does on Node.
+   */
+  stray(kind: string, error: unknown, log: Logger, heard = false): void {
     const { handler } = this;
     log.error(`${kind} (${handler.describe()})`, error);
     const culprit = handler.culprit(this.inTurn);
-    if (culprit !== null) handler.abandon(culprit, 500);
+    if (culprit !== null && heard) {
+      // The app's own listeners come after ours, and may answer.
+      const { req, exchange } = culprit;
+      setImmediate(() => {
+        if (culprit.req === req && culprit.exchange === exchange) handler.abandon(culprit, 500);
+      });
+    } else if (culprit !== null) handler.abandon(culprit, 500);
     // Who knows what it has left behind: a fresh thread takes over, and this one finishes what it has.
-    send(this.task.port, { type: 'replaceMe', reason: kind.toLowerCase() });
+    if (!heard) send(this.task.port, { type: 'replaceMe', reason: kind.toLowerCase() });
     // An error in a tick has ended the turn's calls in the middle: they have to come again.
     if (this.inTurn) native.eventfdWrite(this.wakeFd);
   }

@@ -17,6 +17,9 @@ const LINGER_IDLE_MS = 2000;
 const LINGER_MS = 30_000;
 /** A connection's objects are dropped when it has not been served here for so long, ms. */
 const FORGET_MS = 1000;
+/** A client that has ended its side is asked again after so long, then after twice that ..., ms; and how often in all. A chunk's size has room for it. */
+const ASK_AGAIN_MS = 5000;
+const MAX_ASKED = 9;
 /** ms between two looks at the thread's memory. */
 const HEAP_MS = 1000;
 
@@ -96,15 +99,20 @@ export function hasLeft(handler: Handler, conn: Connection): boolean {
   const { table } = handler.o;
   const { fd } = conn;
   let state = native.hangup(fd);
-  if (state === CLIENT_ENDED && !conn.peerEnded && conn.versionMinor === 1) {
+  if (state === CLIENT_ENDED && conn.versionMinor === 1 && isDue(conn, handler.clock[0])) {
     const sent = table.wasSent(fd);
     if (sent && !conn.betweenChunks) return false;
-    conn.peerEnded = true;
+    conn.askAt = (handler.clock[0] + (ASK_AGAIN_MS << conn.asked++)) | 0;
     if (sent) conn.socket.write('0', 'latin1');
     else native.sendString(fd, INTERIM, 0);
     state = native.hangup(fd);
   }
   return state === CLIENT_GONE || state < 0;
+}
+
+/** It is to be asked: at once, and then less and less often, for it may leave later. */
+function isDue(conn: Connection, now: number): boolean {
+  return conn.asked === 0 || (conn.asked < MAX_ASKED && ((now - conn.askAt) | 0) >= 0);
 }
 
 /** process.memoryUsage() would tell of all threads together. */

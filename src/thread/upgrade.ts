@@ -73,6 +73,7 @@ export function handOver(handler: Handler, conn: Connection, event: HookEvent, m
     table.setFacts(fd, table.facts(fd) & ~IN_HAND);
     if (!conn.active) log();
   });
+  if (socket === null) return handler.refused(conn, 503, 'No file descriptor is left for an upgrade');
   dress(socket, conn);
   // Its events are the thread's own from here on.
   if ((table.facts(fd) & REGISTERED) !== 0) o.driver.unregister(fd);

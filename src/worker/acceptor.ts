@@ -11,7 +11,7 @@ import type { ListenerInfo } from '../messages.js';
 import { EAGAIN, ECONNABORTED, EINTR, EMFILE, ENFILE, native } from '../native/binding.js';
 import { defaultSelector } from '../selector/epoll.js';
 import { EVENT_READ, type Selector } from '../selector/selector.js';
-import { C, type Shared } from '../shared/memory.js';
+import { C, type Shared, T } from '../shared/memory.js';
 
 /** Connections accepted in one go before the event loop gets its turn. */
 const BATCH = 64;
@@ -92,13 +92,15 @@ export class Acceptor {
     for (const { fd } of this.o.listeners) native.close(fd);
   }
 
-  private get limit(): number {
-    return Math.min(this.o.config().workerConnections, this.most);
+  /** There is no place for another connection. One that is upgraded has two file descriptors. */
+  private get full(): boolean {
+    const open = this.o.open();
+    return open >= this.o.config().workerConnections || open + this.o.shared.sum(T.UPGRADED) >= this.most;
   }
 
   /** A connection was closed, perhaps: accepts again where it had stopped at the limit. */
   hasRoom(): void {
-    if (!this.atLimit || this.o.open() >= this.limit) return;
+    if (!this.atLimit || this.full) return;
     this.atLimit = false;
     Atomics.store(this.o.shared.control, C.ACCEPT_PAUSED, 0);
     this.update();
@@ -139,10 +141,10 @@ export class Acceptor {
     for (let i = 0; i < BATCH; i++) {
       this.o.beforeAccept();
       if (!this.started) return;
-      if (this.o.open() >= this.limit) {
+      if (this.full) {
         Atomics.store(control, C.ACCEPT_PAUSED, 1);
         // One may have been closed before the flag was up.
-        if (this.o.open() >= this.limit) {
+        if (this.full) {
           this.atLimit = true;
           this.update();
           this.reclaim();

@@ -54,6 +54,18 @@ for (const kind of KINDS) {
       client.destroy();
     });
 
+    it('chunks of a byte each are joined where many come together, and come one by one where few do', async () => {
+      const client = await server.connect();
+      const head = POST('/pieces', 'Transfer-Encoding: chunked');
+      client.write(`${head}${'1\r\nx\r\n'.repeat(50)}0\r\n\r\n`);
+      assert.match((await client.response()).body, kind.fetch ? /^\d+ 50$/ : /^50 50$/);
+      client.write(`${head}${'1;e=1\r\nx\r\n1\r\nx\r\n'.repeat(10_000)}0\r\n\r\n`);
+      const [pieces, bytes] = (await client.response()).body.split(' ').map(Number);
+      assert.equal(bytes, 20_000);
+      assert.ok(pieces < 1000, `${pieces} pieces`);
+      client.destroy();
+    });
+
     it('30 MB to a handler that stops reading for a while: the client is held back', async () => {
       // The threads' own memory is none of this body's.
       await until(() => server.stdout.split('loaded').length === 3, { what: 'both threads' });

@@ -24,6 +24,9 @@ const RESPONSES: Record<string, Expected> = {
   clonedblob: ['200 OK', undefined, 'blob', 4],
   params: ['200 OK', 'application/x-www-form-urlencoded;charset=UTF-8', 'a=1&b=2+3', 9],
   stream: ['200 OK', undefined, 'stream', null],
+  strings: ['200 OK', undefined, 't\xc3\xa9xt', null],
+  words: ['200 OK', undefined, 'ABCD', null],
+  duck: ['200 OK', undefined, '', 0],
   bytestream: ['200 OK', undefined, 'byob', null],
   iterable: ['200 OK', undefined, 'iterable', null],
   transformed: ['200 OK', undefined, 'through', null],
@@ -92,7 +95,8 @@ const REQUESTS: [name: string, lines: string, body: string[], expected: unknown]
   ['iterate', '', ['abcd', 'efghij'], 'abcdefghij'],
   ['cancel', '', ['abcd', 'efghij'], true],
   ['break', '', ['abcd', 'efghij'], true],
-  ['nobody', '', [], [null, false]],
+  ['nobody', '', [], [true, false, '', true]],
+  ['nothing', '', [], ['', true, 'TypeError']],
 ];
 
 const URLS: [line: string, host: string | null, url: string][] = [
@@ -175,6 +179,17 @@ describe('http, fetch in tables', () => {
       }
     });
   }
+
+  it('Request: an empty body is one, however it is framed and whenever its end comes', async () => {
+    const nobody = async (...pieces: string[]) => {
+      for (const piece of pieces) await client.send(piece);
+      return JSON.parse((await client.response()).body);
+    };
+    const head = 'POST /request/nobody HTTP/1.1\r\nHost: h.test\r\n';
+    assert.deepEqual(await nobody(`${head}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n`), [true, false, '', true]);
+    assert.deepEqual(await nobody(`${head}Transfer-Encoding: chunked\r\n\r\n`, '0\r\n\r\n'), [true, false, '', true]);
+    assert.deepEqual(await nobody(`${head}\r\n`), [false, false]);
+  });
 
   it('Request: url', async () => {
     for (const [line, host, url] of URLS) {

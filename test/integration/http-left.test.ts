@@ -45,6 +45,15 @@ for (const kind of ['node', 'web']) {
       });
     }
 
+    it('a half-closed one that leaves later is noticed as well', async () => {
+      const client = await halfClosed('/');
+      await client.when(() => (client.data.toString().endsWith('\r\n0') ? true : null), 'the zero');
+      const before = Number(await text('/left'));
+      client.destroy();
+      const left = async () => Number(await text('/left')) === before + 1;
+      await until(left, { timeoutMs: 20_000, what: 'the response to close' });
+    });
+
     it('in a response of known length nothing is put', async () => {
       const client = await halfClosed('/length');
       // A chunked one that ended its side later has been looked at: so has this one.

@@ -254,6 +254,20 @@ for (const kind of KINDS) {
       }
     });
 
+    it('a body that goes wrong behind its response takes nothing of that away', async () => {
+      const client = await server.connect();
+      client.write(`POST /atonce HTTP/1.1\r\n${HOST}Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n`);
+      await client.when(() => (client.received > 0 ? true : null), 'the response');
+      client.socket.pause();
+      await client.send(`zz\r\n${'x'.repeat(300_000)}`);
+      client.socket.resume();
+      const { status, body } = await client.response();
+      assert.deepEqual([status, body.length], [200, 1 << 20]);
+      assert.equal(await client.end(), '');
+      assert.equal(client.error, null);
+      await server.stillServes();
+    });
+
     it('a HEAD is refused without a body', async () => {
       for (const text of ['HEAD / HTTP/1.1\r\n\r\n', `HEAD / HTTP/1.1\r\n${HOST}Expect: x\r\n\r\n`]) {
         assert.match(await server.talk(text), /^HTTP\/1\.1 4\d\d .*Connection: close\r\n\r\n$/s);

@@ -1,5 +1,6 @@
 /** Upgrades: the socket that a listener gets against node:http's, WebSocket by way of `ws`, and what containment means for both. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { after, before, describe, it } from 'node:test';
@@ -463,6 +464,27 @@ describe('upgrade, the end of threads', () => {
       assert.equal(await closed(stopped), 1006);
       assert.deepEqual(await server.ended, { code: 0, signal: null });
       assert.doesNotMatch(server.log, /has not finished|has ended|SIGKILL/);
+    }));
+
+  it('without a file descriptor left an upgrade is refused, and the connection is all that ends', () =>
+    withServer(['--threads', '1'], async (server) => {
+      const other = await server.connect();
+      other.write('GET /x HTTP/1.1\r\nHost: x\r\n\r\n');
+      assert.equal((await other.response()).status, 200);
+      const client = await server.connect();
+      client.write('GET /x HTTP/1.1\r\nHost: x\r\n\r\n');
+      assert.equal((await client.response()).status, 200);
+      const limit = (soft: number) => execFileSync('prlimit', ['--pid', `${server.worker}`, `--nofile=${soft}:`]);
+      limit(1);
+      client.write(upgradeTo('/raw'));
+      const { status, headers } = await client.response();
+      limit(1024);
+      assert.deepEqual([status, headers.connection], [503, 'close']);
+      assert.doesNotMatch(server.log, /ERROR.*dup|at .*upgrade/);
+      other.write('GET /x HTTP/1.1\r\nHost: x\r\n\r\n');
+      assert.equal((await other.response()).status, 200);
+      client.destroy();
+      other.destroy();
     }));
 
   it('they count as connections of the worker', () =>

@@ -27,6 +27,7 @@ const COMMON = [
   'hooks',
   'trust',
   'proxy-protocol',
+  'own-listeners',
 ];
 
 /** Layer -> what else it may import. `x: types` allows `import type` only; `x/y` one file of x. */
@@ -61,6 +62,7 @@ const LAYERS: Record<string, string[]> = {
   'access-atoms': ['version'],
   trust: [],
   'proxy-protocol': [],
+  'own-listeners': [],
 };
 /** The lowest layers do without most of what is common. */
 const NARROW: Record<string, string[]> = {
@@ -72,12 +74,13 @@ const NARROW: Record<string, string[]> = {
   version: [],
   trust: [],
   'proxy-protocol': [],
+  'own-listeners': [],
   'access-atoms': ['version'],
   'access-json': ['access-atoms', 'access-format', 'log/text'],
   'access-format': ['access-atoms'],
   config: ['errors', 'version', 'config', 'access-format'],
   messages: ['config: types'],
-  hooks: ['config', 'errors', 'log: types', 'messages: types'],
+  hooks: ['config', 'errors', 'log: types', 'messages: types', 'own-listeners'],
   log: ['errors', 'config: types', 'config/log-address', 'native', 'statsd'],
 };
 
