@@ -3,7 +3,10 @@ import { patternAt } from '../../support/pattern.js';
 
 const SIZE = 100 * 1000 * 1000;
 const CHUNK = 64 * 1024;
+/** Of all threads: whichever is asked answers for them. */
 let cancelled = 0;
+const told = new BroadcastChannel('cancelled');
+told.onmessage = () => cancelled++;
 
 export default {
   fetch(request: Request): Response {
@@ -19,6 +22,7 @@ export default {
       },
       cancel() {
         cancelled++;
+        told.postMessage(null);
       },
     });
     return new Response(body, { headers: { 'content-length': String(SIZE) } });
