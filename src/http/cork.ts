@@ -5,13 +5,13 @@
  *
  * On the prototype, which middleware has taken its end() from.
  */
-import { ServerResponse, symbolOf } from '../node-http.js';
+import { responseSymbol, ServerResponse } from '../node-http.js';
 import { drainResponse } from './drain.js';
 
 type Method = (this: ServerResponse, ...args: unknown[]) => unknown;
 
 const prototype = ServerResponse.prototype as unknown as { uncork: Method; end: Method };
-const kChunkedLength = symbolOf(new ServerResponse({ method: 'GET' } as never), 'kChunkedLength');
+const kChunkedLength = responseSymbol('kChunkedLength');
 
 if (kChunkedLength !== undefined) {
   const keeps = kChunkedLength;

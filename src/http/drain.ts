@@ -1,8 +1,8 @@
 /** 'drain' of a response. */
-import { ServerResponse, symbolOf } from '../node-http.js';
+import { responseSymbol, type ServerResponse } from '../node-http.js';
 
 /** Node's flag behind writableNeedDrain, to be taken back at 'drain'. */
-const kNeedDrain = symbolOf(new ServerResponse({ method: 'GET' } as never), 'kNeedDrain');
+const kNeedDrain = responseSymbol('kNeedDrain');
 
 /** The socket has room again: the response that waits for it goes on. */
 export function drainResponse(res: ServerResponse): void {

@@ -2,7 +2,7 @@
  * A head that cannot be made (a bad status, a bad reason) leaves behind what its body would have been long. Node forgives that, for it does
  * not look; ours are looked at (strictContentLength), and the error page that follows has another length.
  */
-import { ServerResponse, symbolOf } from '../node-http.js';
+import { responseSymbol, ServerResponse } from '../node-http.js';
 
 interface Parts {
   _implicitHeader(): void;
@@ -11,7 +11,7 @@ interface Parts {
 }
 
 const prototype = ServerResponse.prototype as unknown as Parts;
-const kBytesWritten = symbolOf(new ServerResponse({ method: 'GET' } as never), 'kBytesWritten');
+const kBytesWritten = responseSymbol('kBytesWritten');
 const { _implicitHeader } = prototype;
 
 prototype._implicitHeader = function (): void {

@@ -7,7 +7,7 @@
 import { channel, subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
-import { type IncomingMessage, Server, ServerResponse } from '../node-http.js';
+import { BareResponse, type IncomingMessage, Server, type ServerResponse } from '../node-http.js';
 
 /** What is called with a request. */
 export interface ObservedApp {
@@ -28,7 +28,7 @@ function tellsOfItself(): boolean {
     told = true;
   };
   subscribe(CREATED, listener);
-  new ServerResponse({ method: 'GET' } as IncomingMessage);
+  new BareResponse();
   unsubscribe(CREATED, listener);
   return told;
 }

@@ -10,7 +10,7 @@
  */
 import fs, { type ReadStream } from 'node:fs';
 import { native } from '../native/binding.js';
-import { ServerResponse, symbolOf } from '../node-http.js';
+import { responseSymbol, ServerResponse, symbolOf } from '../node-http.js';
 import { CONTROL } from '../request.js';
 import type { Control } from './control.js';
 import './cork.js';
@@ -50,7 +50,7 @@ interface Response {
 /** As they are before anybody else has changed them. */
 const { write, end } = ServerResponse.prototype;
 const proto = fs.ReadStream.prototype as unknown as FileStream & ReadStream;
-const kBytesWritten = symbolOf(new ServerResponse({ method: 'GET' } as never), 'kBytesWritten');
+const kBytesWritten = responseSymbol('kBytesWritten');
 let installed = false;
 
 /** Once per thread; responses that are not the engine's are not touched. */

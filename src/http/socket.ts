@@ -8,7 +8,7 @@
  */
 import { AsyncResource } from 'node:async_hooks';
 import { EAGAIN, native } from '../native/binding.js';
-import { type IncomingMessage, ServerResponse } from '../node-http.js';
+import { BareResponse } from '../node-http.js';
 import { FilePart, PIECE } from './file-part.js';
 import { SocketFace, type Wire, type WriteCallback } from './socket-face.js';
 
@@ -28,7 +28,7 @@ const CRLF = Buffer.from('\r\n');
 const nodesNop = unaskedCallback();
 
 function unaskedCallback(): unknown {
-  const res = new ServerResponse({ method: 'GET' } as IncomingMessage);
+  const res = new BareResponse();
   res.setHeader('Content-Length', 1);
   res.write('x');
   // Without a socket it keeps what it would have written.
