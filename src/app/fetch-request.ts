@@ -108,9 +108,17 @@ function lazyHeaders(request: LazyRequest): RequestHeaders {
   return headers;
 }
 
-/** A GET or HEAD has no body in fetch, whatever the client sent: the engine drains it. */
-function hasBody(exchange: FetchExchange): boolean {
-  return exchange.method !== 'GET' && exchange.method !== 'HEAD' && exchange.hasBody;
+/** As the head says: an empty body is one, too. A GET or HEAD has none in fetch, whatever the client sent: the engine drains it. */
+function hasBody({ method, hasBody, rawHeaders }: FetchExchange): boolean {
+  return method !== 'GET' && method !== 'HEAD' && (hasBody || framesBody(rawHeaders));
+}
+
+/** RFC 9112, 6. */
+function framesBody(rawHeaders: readonly string[]): boolean {
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (/^(?:content-length|transfer-encoding)$/i.test(rawHeaders[i])) return true;
+  }
+  return false;
 }
 
 /** All of the body, from Node's stream. */
@@ -119,7 +127,7 @@ async function readBody(request: LazyRequest): Promise<Uint8Array | null> {
   if (!hasBody(exchange)) return null;
   if (request[USED]) throw new TypeError(USED_BODY);
   request[USED] = true;
-  return exchange.bodyIsEmpty ? null : collect(exchange.req);
+  return exchange.hasBody ? collect(exchange.req) : null;
 }
 
 function collect(stream: IncomingMessage): Promise<Uint8Array> {

@@ -62,8 +62,7 @@ function sendFast(exchange: FetchExchange, response: FastResponse): void {
   }
   if (response[USED]) throw new TypeError(USED_BODY);
   const head = list === null ? headOf(response[HEADERS] as Headers) : headOfList(list);
-  if (body === null && head.said !== null && (exchange.method === 'HEAD' || response[STATUS] === 304)) {
-    // The length that a GET would have: only the handler knows it.
+  if (body === null && saysLength(exchange, response[STATUS], head)) {
     exchange.writeHead(response[STATUS], response[STATUS_MESSAGE], head.list, head.said);
     exchange.end();
   } else {
@@ -82,8 +81,7 @@ function sendAny(exchange: FetchExchange, response: ResponseLike): void {
   if (response.bodyUsed) throw new TypeError(USED_BODY);
   const head = headOf(response.headers);
   if (isFastResponse(response) && response[SIZE] !== null) head.length = head.said = response[SIZE];
-  const headOnly = exchange.method === 'HEAD' && (body !== null || head.said !== null);
-  if (headOnly || (status === 304 && head.said !== null)) {
+  if (saysLength(exchange, status, head) || (exchange.method === 'HEAD' && body !== null)) {
     body?.cancel().catch(() => {});
     exchange.writeHead(status, statusText, head.list, head.said);
     exchange.end();
@@ -107,6 +105,11 @@ interface Head {
   said: number | null;
   /** The same, where a body is to be measured by it. */
   length: number | null;
+}
+
+/** Where nothing of a body is sent, the length that a GET would have: only the handler knows it. */
+function saysLength(exchange: FetchExchange, status: number, head: Head): boolean {
+  return head.said !== null && (exchange.method === 'HEAD' || status === 304);
 }
 
 function headOfList(list: HeaderList): Head {

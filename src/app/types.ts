@@ -61,10 +61,8 @@ export interface FetchExchange {
   readonly scheme: string;
   /** host[:port] of the listening side, used where the request has no Host (HTTP/1.0). */
   readonly localAuthority: string;
-  /** True when the request announces a body, though it may be empty (Content-Length or Transfer-Encoding). */
+  /** Something of a body has come, or may come. */
   readonly hasBody: boolean;
-  /** Nothing of a body has come, and nothing will. */
-  readonly bodyIsEmpty: boolean;
   /** Node's view of the request, made at the first look: a Readable with the body, with backpressure. */
   readonly req: IncomingMessage;
   /** Calls fn once if the client leaves or the connection breaks before the response is complete. */

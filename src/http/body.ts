@@ -72,8 +72,6 @@ export class BodyReader {
   /** Bytes that are to come by Content-Length, which needs no parser; -1: the framing tells. And the last read had many. */
   private left = -1;
   private bulk = false;
-  /** What this turn has read so far, see MAX_TURN. */
-  private turn = 0;
   /** What came with the head has not been asked for. */
   private fresh = false;
 
@@ -206,15 +204,16 @@ export class BodyReader {
       owner.watchInput(false);
       return;
     }
-    this.turn = 0;
+    let taken = 0;
     while (this.message !== null && (this.reading === FLOWING || this.reading === DRAINING)) {
       const room = this.parser.inputSize;
-      const n = this.left < 0 ? this.readFramed(this.message, room) : this.readPlain(room);
+      const framed = this.left < 0;
+      const n = framed ? this.readFramed(this.message, room) : this.readPlain(room);
       if (n === 0) return;
+      taken += n + (framed ? PIECE_COST * (this.parser.body.length >> 1) : 0);
       owner.keepToSelf();
       if (!this.passOn()) return;
-      this.turn += n;
-      if (this.turn >= MAX_TURN || n < room) return;
+      if (taken >= MAX_TURN || n < room) return;
     }
   }
 
@@ -241,7 +240,6 @@ export class BodyReader {
       return 0;
     }
     this.takePieces();
-    this.turn += PIECE_COST * (parser.body.length >> 1);
     return result === MESSAGE_DONE ? this.lastRead(parser.consumed, n, room) : n;
   }
 

@@ -40,12 +40,12 @@ export class Exchange implements OpenExchange, ControlSource {
   readonly target: string;
   readonly rawHeaders: string[];
   readonly scheme: 'http' | 'https';
+  readonly hasBody: boolean;
   private readonly conn: Connection;
   private readonly host: ExchangeHost;
   private readonly versionMinor: number;
   private readonly keepAlive: boolean;
   private readonly complete: boolean;
-  private readonly hasPieces: boolean;
   private state = NEW;
   private chunked = false;
   /** HEAD, 204, 304: the head says all. */
@@ -69,17 +69,7 @@ export class Exchange implements OpenExchange, ControlSource {
     this.versionMinor = parser.versionMinor;
     this.keepAlive = parser.keepAlive;
     this.complete = complete;
-    this.hasPieces = conn.hasPieces;
-  }
-
-  /** As its head says, and not what has come by now: an empty body is one, too. */
-  get hasBody(): boolean {
-    return !this.bodyIsEmpty || framesBody(this.rawHeaders);
-  }
-
-  /** Nothing of a body has come, and nothing will. */
-  get bodyIsEmpty(): boolean {
-    return this.complete && !this.hasPieces;
+    this.hasBody = !complete || conn.hasPieces;
   }
 
   get localAuthority(): string {
@@ -296,15 +286,6 @@ export class Exchange implements OpenExchange, ControlSource {
 }
 
 const FRAMING = new Set(['connection', 'keep-alive', 'transfer-encoding', 'content-length']);
-
-/** RFC 9112, 6. */
-function framesBody(rawHeaders: readonly string[]): boolean {
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    const { length } = rawHeaders[i];
-    if ((length === 14 || length === 17) && /^(?:content-length|transfer-encoding)$/i.test(rawHeaders[i])) return true;
-  }
-  return false;
-}
 
 function isFraming(name: string): boolean {
   return FRAMING.has(name.toLowerCase());

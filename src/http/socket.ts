@@ -180,7 +180,7 @@ export class ClientSocket extends SocketFace {
         this.parts = [];
         this.utf8 = [];
       } else if (this.queued > 0 || this.draining) this.enqueue();
-      else if (this.pressing) {
+      else if (this.hasHadItsTurn()) {
         this.enqueue();
         this.wire.wantWrite(true);
       } else if (parts.length === 1 && typeof parts[0] === 'string') this.sendText(parts[0], utf8[0]);
@@ -196,7 +196,7 @@ export class ClientSocket extends SocketFace {
   }
 
   /** It has written so much in the present go, a tick of the coarse clock, that others of the thread's requests come first. */
-  private get pressing(): boolean {
+  private hasHadItsTurn(): boolean {
     if (this.sent[0] === this.goAt) return this.bytesWritten - this.goFrom >= this.goLimit && this.wire.crowded;
     this.beginGo();
     return false;
@@ -289,7 +289,7 @@ export class ClientSocket extends SocketFace {
       this.bytesWritten += n;
       this.queued -= n;
       // A part that left only in part: there is no room for the rest, which needs no system call to find out.
-      if (this.consume(n) || (this.queue.length > 0 && this.pressing)) return true;
+      if (this.consume(n) || (this.queue.length > 0 && this.hasHadItsTurn())) return true;
     }
     return false;
   }

@@ -40,12 +40,15 @@ export default async function life(task: ThreadTask): Promise<void> {
     native.setThreadName(`tunicorn-t${slot}`);
     native.heapGuard(shared.control, shared.threadWord(slot, T.FULL), task.shared.mainWake);
   }
-  const contain = (event: 'uncaughtException' | 'unhandledRejection', kind: string) => (error: unknown) => {
-    if (thread) thread.stray(kind, error, log, appListens(event));
-    else throw error;
-  };
-  listen('uncaughtException', contain('uncaughtException', 'Uncaught exception'));
-  listen('unhandledRejection', contain('unhandledRejection', 'Unhandled rejection'));
+  for (const [event, kind] of [
+    ['uncaughtException', 'Uncaught exception'],
+    ['unhandledRejection', 'Unhandled rejection'],
+  ] as const) {
+    listen(event, (error) => {
+      if (thread) thread.stray(kind, error, log, appListens(event));
+      else throw error;
+    });
+  }
   let app: App;
   let hooks: ThreadHooks | null = null;
   let ending: Ending;

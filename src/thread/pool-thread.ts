@@ -163,7 +163,7 @@ export class PoolThread {
       return this.serve();
     } catch (error) {
       // Handlers' errors do not come here; one of ours must not leave the turn half open.
-      this.stray('Error in the engine', error, this.log);
+      this.stray('Error in the engine', error, this.log, false);
       return true;
     }
   }
@@ -392,7 +392,7 @@ export class PoolThread {
    * An error that no handler's call threw: the log names the requests it may belong to; if it is clear which, that one fails.
    * heard: the app listens for such errors itself, and goes on as it does on Node.
    */
-  stray(kind: string, error: unknown, log: Logger, heard = false): void {
+  stray(kind: string, error: unknown, log: Logger, heard: boolean): void {
     const { handler } = this;
     log.error(`${kind} (${handler.describe()})`, error);
     const culprit = handler.culprit(this.inTurn);

@@ -39,7 +39,6 @@ export class FakeExchange implements FetchExchange {
   readonly scheme = 'http';
   readonly localAuthority = '127.0.0.1:8000';
   readonly hasBody: boolean;
-  readonly bodyIsEmpty: boolean;
   aborted = false;
   status = 0;
   statusText = '';
@@ -65,7 +64,6 @@ export class FakeExchange implements FetchExchange {
     this.target = options.target ?? '/';
     this.rawHeaders = options.rawHeaders ?? ['Host', 'example.test'];
     this.hasBody = options.body !== undefined;
-    this.bodyIsEmpty = !this.hasBody;
     this.#blockAfter = options.blockAfter ?? Number.POSITIVE_INFINITY;
     const body = options.body;
     this.#req = Array.isArray(body)

@@ -1,4 +1,4 @@
-/** ChunkMeter: what stands between the data of chunks, by its two ways to look, against a plain reading of RFC 9112, 7.1. */
+/** ChunkMeter: what stands between the data of chunks, by its two ways to look (RFC 9112, 7.1). */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ChunkMeter } from '../../../src/http/strict.js';
@@ -30,7 +30,7 @@ function look(lines: readonly string[], random: Random): string {
   const meter = new ChunkMeter();
   let from = 0;
   while (from < memory.length) {
-    const end = Math.min(memory.length, from + 1 + random.int(0, 20 - 1));
+    const end = Math.min(memory.length, from + random.int(1, 20));
     const here = data.filter((i) => i >= from && i < end).flatMap((i) => [i, 1]);
     const wrong = meter.look(memory, from, end, here, 0, false);
     if (wrong !== '') return wrong;
@@ -43,13 +43,10 @@ describe('ChunkMeter', () => {
   it('takes good lines and refuses a bad one, wherever the message is cut', () => {
     const random = new Random(20261129);
     for (let i = 0; i < 3000; i++) {
-      const lines = [
-        LINES[0],
-        ...Array.from({ length: 1 + random.int(0, 6 - 1) }, () => LINES[1 + random.int(0, 5 - 1)]),
-      ];
+      const lines = [LINES[0], ...Array.from({ length: random.int(1, 6) }, () => LINES[random.int(1, 5)])];
       assert.equal(look(lines, random), '', JSON.stringify(lines));
       const bad = WRONG[random.int(0, WRONG.length - 1)];
-      const at = 1 + random.int(0, lines.length - 1);
+      const at = random.int(1, lines.length);
       lines.splice(at, 0, bad);
       assert.equal(look(lines, random), 'Invalid chunk line', JSON.stringify(lines));
     }
